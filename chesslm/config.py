@@ -1,0 +1,166 @@
+"""Settings of a training run: frozen dataclasses, read from a TOML recipe, changed by ``--set key=value``.
+
+    [model]      what is trained       [train]      how       (recipes/*.toml are examples)
+
+Keys are strict: a name that is not a field here is an error that lists the names that are.
+"""
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from chesslm.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of a GPT-2 from scratch.
+
+    Attributes:
+        layers: transformer blocks.
+        width: of the residual stream.
+        heads: attention heads a block; must divide the width.
+        context: positions; 0 takes the notation's own.
+        dropout: everywhere that GPT-2 has it.
+    """
+
+    layers: int = 8
+    width: int = 256
+    heads: int = 8
+    context: int = 0
+    dropout: float = 0.0
+
+
+SIZES = {
+    "tiny": ModelConfig(layers=4, width=128, heads=4),
+    "small": ModelConfig(layers=8, width=256, heads=8),
+    "base": ModelConfig(layers=10, width=320, heads=10),
+    "gpt2": ModelConfig(layers=12, width=768, heads=12, dropout=0.1),
+}
+"""About 1.1 M, 7.0 M, 13.1 M and 87 M parameters with the vocabulary of uci-move."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        optimizer: ``muon`` (Muon on the matrices of the blocks, AdamW on all else) or ``adamw``.
+        learning_rate: peak, of AdamW.
+        muon_learning_rate: peak, of Muon.
+        weight_decay: of matrices and embeddings.
+        batch_tokens: a batch holds at most this many tokens, padding included; gradients are averaged over it.
+        warmup: share of the budget during which the rate rises linearly from 0.
+        decay: share of the budget, at its end, during which it falls linearly to ``final``.
+        final: share of the peak rate that is left at the end.
+        clip: largest norm of the gradient.
+        max_steps, max_tokens, max_minutes: the budget; 0 is none, and the first one reached ends the run. Tokens
+            are real ones, without padding.
+        precision: auto, fp32 or bf16.
+        val_every: steps between two measurements on the validation games; 0: only at the end.
+        val_games: validation games used, at most.
+        seed: of weights and order.
+    """
+
+    optimizer: str = "muon"
+    learning_rate: float = 2e-3
+    muon_learning_rate: float = 0.02
+    weight_decay: float = 0.0
+    batch_tokens: int = 4096
+    warmup: float = 0.02
+    decay: float = 0.5
+    final: float = 0.01
+    clip: float = 1.0
+    max_steps: int = 0
+    max_tokens: int = 0
+    max_minutes: float = 0.0
+    precision: str = "auto"
+    val_every: int = 500
+    val_games: int = 200
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that determines a training run apart from its data."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested dicts, as in TOML and ``chesslm.json``."""
+        return asdict(self)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe.
+
+    Raises:
+        InputError: no such file, bad TOML, an unknown key, or a value of the wrong type or range.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error})") from None
+    recipe = Recipe()
+    for section, values in table.items():
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: {section} stands outside a section; sections are [model] and [train]")
+        for key, value in values.items():
+            recipe = changed(recipe, f"{section}.{key}", value)
+    return recipe
+
+
+def changed(recipe: Recipe, key: str, value: Any) -> Recipe:
+    """A recipe with one setting changed; a string is converted to the setting's type.
+
+    Raises:
+        InputError: an unknown key, or a value of the wrong type or range.
+    """
+    section, _, name = key.partition(".")
+    sections = {f.name for f in fields(recipe)}
+    if section not in sections or not name:
+        raise InputError(f"unknown setting {key!r}; settings are {' and '.join(f'{s}.NAME' for s in sorted(sections))}")
+    part = getattr(recipe, section)
+    known = {f.name: f.type for f in fields(part)}
+    if name not in known:
+        raise InputError(f"unknown setting {key!r}; {section} has {', '.join(known)}")
+    wanted = type(getattr(part, name))
+    try:
+        new = wanted(value) if isinstance(value, str) or wanted is float else value
+    except (TypeError, ValueError):
+        new = None
+    if type(new) is not wanted:
+        raise InputError(f"setting {key} takes {wanted.__name__}, not {value!r}")
+    result = replace(recipe, **{section: replace(part, **{name: new})})
+    _check(result)
+    return result
+
+
+def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
+    """A recipe changed by ``key=value`` strings (``--set``)."""
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set takes KEY=VALUE, such as train.learning_rate=1e-3, not {setting!r}")
+        recipe = changed(recipe, key.strip(), value.strip())
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    train = recipe.train
+    for name in ("learning_rate", "muon_learning_rate", "batch_tokens", "clip"):
+        if not getattr(train, name) > 0:
+            raise InputError(f"setting train.{name} must be above 0")
+    for name in ("warmup", "decay", "final", "weight_decay", "max_steps", "max_tokens", "max_minutes", "val_every"):
+        if not getattr(train, name) >= 0:
+            raise InputError(f"setting train.{name} must be 0 or more")
+    for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):
+        if getattr(train, name) not in known:
+            raise InputError(f"setting train.{name} is one of {', '.join(known)}")
+    for name in ("layers", "width", "heads"):
+        if getattr(recipe.model, name) < 1:
+            raise InputError(f"setting model.{name} must be 1 or more")

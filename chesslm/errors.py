@@ -1,0 +1,12 @@
+"""The two ways in which a command ends badly by the user's hand or the machine's.
+
+``chesslm.cli.main`` turns both into one line on stderr; from Python they are ordinary exceptions.
+"""
+
+
+class InputError(ValueError):
+    """Bad usage or bad input; the message says what is wrong and what to do. Exit code 2."""
+
+
+class FailureError(RuntimeError):
+    """Something failed that the input is not to blame for (a full disk, a dead engine). Exit code 1."""

@@ -1,0 +1,63 @@
+"""Writing so that nothing half-written is ever taken for whole: a temporary name, then a rename."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chesslm.errors import FailureError, InputError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it on success, delete it on any error.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+        FailureError: the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        # So that the new name never stands for blocks that a power cut took.
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def explain(error: OSError, path: Path) -> Exception:
+    """An operating system's error as one line that says what to do."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FailureError(f"{path}: the disk is full; free some space and run again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(f"{path}: no permission to write there; choose another place")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return InputError(f"{error.filename or path}: no such file or folder")
+    return FailureError(f"{path}: {error.strerror or error}")
+
+
+def new_folder(path: Path) -> None:
+    """Create an output folder that must not exist yet (an empty one will do).
+
+    Raises:
+        InputError: it exists with something in it, or cannot be created.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists already; choose another --out or remove it first")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,216 @@
+"""Token shards on disk: the dataset folder.
+
+    DIR/meta.json                      written last: a folder without it is not a dataset
+    DIR/tokenizer/                     loads with AutoTokenizer
+    DIR/train-00000.ids.npy            token ids of the shard's games, one after the other, uint16 (tokens,)
+    DIR/train-00000.roles.npy          role of each token, uint8 (tokens,); the plies follow from it
+    DIR/train-00000.offsets.npy        where each game begins, and the end, int64 (games + 1,)
+    DIR/train-00000.games.parquet      a row a game: plies, Elos, result, ECO, date, event, source
+    ... the same for val and test
+
+Files are memory-mapped, so a dataset larger than memory costs nothing to open. ``meta.json`` holds the size in
+bytes and the SHA-256 of every file; opening checks the sizes.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chesslm import files
+from chesslm.errors import InputError
+from chesslm.tokenizer import TokenizedGame, plies_of
+
+SCHEMA = 1
+SPLITS = ("train", "val", "test")
+SHARD_TOKENS = 8_000_000
+"""Tokens after which a shard is closed: 24 MB of ids and roles, held in memory until then."""
+
+
+class ShardWriter:
+    """Collects the games of one split and writes them shard by shard.
+
+    Args:
+        folder: the dataset folder, which exists.
+        split: train, val or test.
+    """
+
+    def __init__(self, folder: Path, split: str, shard_tokens: int = SHARD_TOKENS) -> None:
+        self.folder, self.split, self.shard_tokens = folder, split, shard_tokens
+        self.games = self.tokens = self.shards = 0
+        self.written: list[Path] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self._ids: list[NDArray[np.uint16]] = []
+        self._roles: list[NDArray[np.uint8]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._held = 0
+
+    def add(self, game: TokenizedGame, row: dict[str, Any]) -> None:
+        """Add a game with its row of the table (the same keys for every game)."""
+        self._ids.append(game.ids)
+        self._roles.append(game.role)
+        self._rows.append(row)
+        self._held += len(game)
+        if self._held >= self.shard_tokens:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held as one shard."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self._ids:
+            return
+        offsets = np.cumsum([0, *map(len, self._ids)], dtype=np.int64)
+        stem = f"{self.split}-{self.shards:05d}"
+        for name, array in (
+            ("ids", np.concatenate(self._ids)),
+            ("roles", np.concatenate(self._roles)),
+            ("offsets", offsets),
+        ):
+            with self._file(f"{stem}.{name}.npy") as path, path.open("wb") as file:
+                np.save(file, array)
+        with self._file(f"{stem}.games.parquet") as path:
+            pq.write_table(pa.Table.from_pylist(self._rows), path)
+        self.games += len(self._ids)
+        self.tokens += self._held
+        self.shards += 1
+        self._reset()
+
+    def _file(self, name: str) -> Any:
+        self.written.append(self.folder / name)
+        return files.atomic(self.folder / name)
+
+
+def write_meta(folder: Path, writers: Iterable[ShardWriter], about: dict[str, Any]) -> dict[str, Any]:
+    """Write ``meta.json``, by which the folder becomes a dataset.
+
+    Args:
+        folder: the dataset folder.
+        writers: the flushed writers of its splits.
+        about: what else is to be said (notation, sources, filters, counts, seed, version).
+
+    Returns:
+        The whole content; ``sha256`` is the dataset's hash, taken over the hashes of its shard files.
+    """
+    import hashlib
+
+    splits, listed = {}, {}
+    for writer in writers:
+        splits[writer.split] = {"games": writer.games, "tokens": writer.tokens, "shards": writer.shards}
+        for path in writer.written:
+            listed[path.name] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    token_files = [f"{name} {entry['sha256']}" for name, entry in sorted(listed.items()) if name.endswith(".npy")]
+    digest = hashlib.sha256("\n".join(token_files).encode()).hexdigest()
+    meta = {"schema": SCHEMA, **about, "sha256": digest, "splits": splits, "files": listed}
+    with files.atomic(folder / "meta.json") as path:
+        path.write_text(json.dumps(meta, indent=2, default=str) + "\n")
+    return meta
+
+
+@dataclass(frozen=True)
+class Split:
+    """The games of one split, in memory-mapped shards; index it to get a game."""
+
+    ids: tuple[NDArray[np.uint16], ...]
+    roles: tuple[NDArray[np.uint8], ...]
+    offsets: tuple[NDArray[np.int64], ...]
+    tables: tuple[Path, ...]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each game, shape (games,)."""
+        return np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets in self.offsets)])
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        return np.cumsum([0, *(len(offsets) - 1 for offsets in self.offsets)])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def _find(self, game: int) -> tuple[int, slice]:
+        shard = int(np.searchsorted(self._first, game, side="right")) - 1
+        start, stop = self.offsets[shard][game - self._first[shard] :][:2]
+        return shard, slice(int(start), int(stop))
+
+    def game_ids(self, game: int) -> NDArray[np.uint16]:
+        """The token ids of a game, shape (tokens,): a view of the shard."""
+        shard, span = self._find(game)
+        return self.ids[shard][span]
+
+    def __getitem__(self, game: int) -> TokenizedGame:
+        if not 0 <= game < len(self):
+            raise IndexError(game)
+        shard, span = self._find(game)
+        roles = self.roles[shard][span]
+        return TokenizedGame(self.ids[shard][span], plies_of(roles), roles)
+
+    def table(self) -> Any:
+        """The rows of the games, a ``pyarrow.Table``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return pa.concat_tables([pq.read_table(path) for path in self.tables])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened dataset folder."""
+
+    folder: Path
+    meta: dict[str, Any]
+    splits: dict[str, Split]
+
+    @property
+    def notation(self) -> str:
+        """Name of its notation."""
+        return self.meta["notation"]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its token files."""
+        return self.meta["sha256"]
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Open a dataset folder.
+
+    Raises:
+        InputError: it is none, it is unfinished, or a file of it is missing or cut short.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; make a dataset with chesslm prepare")
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no meta.json, so no finished dataset; run chesslm prepare again") from None
+    except ValueError as error:
+        raise InputError(f"{folder / 'meta.json'}: not readable ({error}); run chesslm prepare again") from None
+    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
+        raise InputError(f"{folder / 'meta.json'}: not a dataset of this version; run chesslm prepare again")
+    for name, entry in meta["files"].items():
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != entry["bytes"]:
+            what = "missing" if size is None else f"{size} bytes long instead of {entry['bytes']}"
+            raise InputError(f"{path}: {what}; run chesslm prepare again")
+    splits = {split: _open_split(folder, split, meta["splits"][split]["shards"]) for split in meta["splits"]}
+    return Dataset(folder, meta, splits)
+
+
+def _open_split(folder: Path, split: str, shards: int) -> Split:
+    stems = [folder / f"{split}-{shard:05d}" for shard in range(shards)]
+
+    def mapped(kind: str) -> tuple[NDArray[Any], ...]:
+        return tuple(np.load(f"{stem}.{kind}.npy", mmap_mode="r") for stem in stems)
+
+    tables = tuple(Path(f"{stem}.games.parquet") for stem in stems)
+    return Split(mapped("ids"), mapped("roles"), mapped("offsets"), tables)
