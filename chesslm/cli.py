@@ -48,6 +48,168 @@ def _common(
 ) -> None: ...
 
 
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the games' shards, the model and the report.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 3.0,
+    seed: Seed = 1,
+    device: Device = "auto",
+) -> None:
+    """The main job, end to end, on the bundled games: prepare, train, evaluate, report."""
+    from chesslm.demo import demo
+
+    demo(out, minutes=minutes, seed=seed, device=device)
+
+
+@app.command()
+def prepare(
+    pgn: Annotated[list[str], typer.Argument(help="Files or URLs, also .zst, .gz, .bz2; - is standard input.")],
+    out: Annotated[Path, typer.Option(help="The dataset folder to make.")],
+    notation: Annotated[str, typer.Option(help="How games are written: uci-move or uci-square.")] = "uci-move",
+    min_elo: Annotated[int | None, typer.Option(help="Both players have at least this.")] = None,
+    max_elo: Annotated[int | None, typer.Option(help="Both players have at most this.")] = None,
+    result: Annotated[str | None, typer.Option(help="Only games that ended so, e.g. 1-0,0-1.")] = None,
+    min_plies: Annotated[int, typer.Option(help="Games have at least so many plies.")] = 1,
+    max_plies: Annotated[int | None, typer.Option(help="Games have at most so many plies.")] = None,
+    max_games: Annotated[int | None, typer.Option(help="Stop after so many games kept.")] = None,
+    since: Annotated[str | None, typer.Option(help="Games of this day or later, YYYY.MM.DD or YYYY.")] = None,
+    until: Annotated[str | None, typer.Option(help="Games of this day or earlier.")] = None,
+    eco: Annotated[str | None, typer.Option(help="Openings, e.g. B or C42 or C60-C99, several by commas.")] = None,
+    val: Annotated[float, typer.Option(help="Share of games for validation; at least one game.")] = 0.02,
+    test: Annotated[float, typer.Option(help="Share of games for the test; at least one game.")] = 0.02,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Drop games that share their first 40 plies with one in this PGN."),
+    ] = None,
+    seed: Seed = 1,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Turn PGN games into a dataset of token shards."""
+    from chesslm.prepare import Filters, prepare
+
+    filters = Filters(
+        min_elo=min_elo, max_elo=max_elo, result=result, min_plies=min_plies, max_plies=max_plies, since=since,
+        until=until, eco=eco,
+    )  # fmt: skip
+    prepare(
+        pgn, out, notation=notation, filters=filters, max_games=max_games, val=val, test=test,
+        exclude=exclude or [], seed=seed, workers=workers, quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Argument(help="The PGN to write; .zst, .gz and .bz2 are compressed.")],
+    games: Annotated[int, typer.Option(help="How many games.")],
+    by: Annotated[str, typer.Option(help="random, or uci:COMMAND for an engine, e.g. uci:stockfish.")] = "random",
+    seed: Seed = 1,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write games of uniformly random legal moves, or of a UCI engine at varied strength."""
+    from chesslm.generate import generate
+
+    generate(out, games=games, by=by, seed=seed, workers=workers, quiet=quiet)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="A dataset folder from chesslm prepare.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to make; run/ in it holds log and resume state.")],
+    recipe: Annotated[Path | None, typer.Option(help="TOML with [model] and [train].")] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, small, base or gpt2.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
+    save_steps: Annotated[
+        str | None, typer.Option(help="Also keep a checkpoint every N steps, or at powers of 2: log2.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
+    device: Device = "auto",
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a GPT-2 on a dataset."""
+    from chesslm import config
+
+    budget = {"max_steps": max_steps, "max_tokens": max_tokens, "max_minutes": max_minutes}
+    chosen = config.read_recipe(recipe) if recipe else config.Recipe()
+    if size is not None:
+        chosen = config.with_size(chosen, size)
+    for name, value in {**budget, "seed": seed, "precision": precision}.items():
+        if value is not None:
+            chosen = config.changed(chosen, f"train.{name}", value)
+    chosen = config.with_settings(chosen, settings or [])
+    from chesslm.train import train
+
+    train(data, out, chosen, save_steps=save_steps, resume=resume, device=device, quiet=quiet)
+
+
+@app.command()
+def evaluate(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Folders or hub ids.  [default: checkpoints/chesslm-small]")
+    ] = None,
+    games: Annotated[
+        str | None, typer.Option(help="Held-out games: a PGN, or a dataset folder for its test split.")
+    ] = None,
+    random: Annotated[int, typer.Option(help="Also measure on so many games of random legal moves.")] = 0,
+    suite: Annotated[str, typer.Option(help="What to measure: legality.")] = "legality",
+    limit: Annotated[int, typer.Option(help="Use at most so many games.")] = 500,
+    notation: NotationName = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write a report page here.")] = None,
+    seed: Seed = 1,
+    workers: Workers = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well models know the rules, on held-out games."""
+    from chesslm.eval.run import evaluate
+
+    evaluate(
+        models or [None], games=games, random=random, suites=suite.split(","), limit=limit, notation=notation,
+        json_file=json_file, html_file=html_file, seed=seed, workers=workers, device=device, precision=precision,
+        quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
+def play(
+    model: Model = None,
+    color: Annotated[str, typer.Option(help="Your colour: white, black or random.")] = "white",
+    temperature: Annotated[float, typer.Option(help="0 plays the likeliest move; 1 as often as in its games.")] = 0.0,
+    policy: Annotated[str, typer.Option(help="When its choice is illegal: mask or retry.")] = "mask",
+    notation: NotationName = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+) -> None:
+    """Play against a model in the terminal."""
+    from chesslm.play.terminal import play
+
+    play(
+        model,
+        color=color,
+        temperature=temperature,
+        policy=policy,
+        notation=notation,
+        seed=seed,
+        device=device,
+    )
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A checkpoint or a dataset folder.")]) -> None:
+    """Say what a checkpoint or a dataset is: notation, size, data, hash, figures."""
+    from chesslm.info import info
+
+    info(path)
+
+
 def main() -> None:
     """Run the command line and turn every ending into its exit code."""
     signal.signal(signal.SIGTERM, _terminated)

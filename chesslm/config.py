@@ -140,6 +140,17 @@ def changed(recipe: Recipe, key: str, value: Any) -> Recipe:
     return result
 
 
+def with_size(recipe: Recipe, size: str) -> Recipe:
+    """A recipe whose model has one of the named sizes.
+
+    Raises:
+        InputError: no such size.
+    """
+    if size not in SIZES:
+        raise InputError(f"unknown size {size!r}; sizes are {', '.join(SIZES)}")
+    return replace(recipe, model=SIZES[size])
+
+
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
     """A recipe changed by ``key=value`` strings (``--set``)."""
     for setting in settings:
@@ -155,7 +166,16 @@ def _check(recipe: Recipe) -> None:
     for name in ("learning_rate", "muon_learning_rate", "batch_tokens", "clip"):
         if not getattr(train, name) > 0:
             raise InputError(f"setting train.{name} must be above 0")
-    for name in ("warmup", "decay", "final", "weight_decay", "max_steps", "max_tokens", "max_minutes", "val_every"):
+    for name in (
+        "warmup",
+        "decay",
+        "final",
+        "weight_decay",
+        "max_steps",
+        "max_tokens",
+        "max_minutes",
+        "val_every",
+    ):
         if not getattr(train, name) >= 0:
             raise InputError(f"setting train.{name} must be 0 or more")
     for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):

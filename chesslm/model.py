@@ -1,0 +1,257 @@
+"""Models: a GPT-2 from scratch, checkpoints on disk, and anything that transformers loads, ready to be asked.
+
+A checkpoint folder is what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load without chesslm, plus
+``chesslm.json`` (how it was made) and README.md (the model card).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from chesslm.config import ModelConfig
+from chesslm.errors import InputError
+from chesslm.tokenizer import BOS, EOS, PAD, GameTokenizer, check_tokenizer, get_tokenizer, save_tokenizer
+
+DEFAULT_MODEL = "checkpoints/chesslm-small"
+
+
+def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer, seed: int) -> GPT2LMHeadModel:
+    """A GPT-2 with fresh weights.
+
+    Raises:
+        InputError: the heads do not divide the width.
+    """
+    if shape.width % shape.heads:
+        raise InputError(f"setting model.width ({shape.width}) must be a multiple of model.heads ({shape.heads})")
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=shape.context or tokenizer.notation.context,
+        n_embd=shape.width,
+        n_layer=shape.layers,
+        n_head=shape.heads,
+        resid_pdrop=shape.dropout,
+        embd_pdrop=shape.dropout,
+        attn_pdrop=shape.dropout,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+        use_cache=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPT2LMHeadModel(config)
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be asked, with its tokenizer.
+
+    Attributes:
+        model: in evaluation mode, on its device.
+        tokenizer: the notation that it writes, with ids.
+        name: what to call it in tables.
+        path: its folder, or the hub id.
+        about: ``chesslm.json``, or empty for a model that chesslm did not make.
+        precision: torch.bfloat16 or torch.float32, in which the forward pass runs.
+    """
+
+    model: PreTrainedModel
+    tokenizer: GameTokenizer
+    name: str
+    path: str
+    about: dict[str, Any]
+    precision: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.model.device
+
+    @property
+    def context(self) -> int:
+        """Tokens that it can look back at, <bos> included."""
+        return int(self.model.config.max_position_embeddings)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which to run it."""
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+
+def resolve_device(device: str) -> torch.device:
+    """auto, cpu, cuda or mps to a device.
+
+    Raises:
+        InputError: not known, or not there.
+    """
+    if device == "auto":
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(best)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device not in available:
+        raise InputError(f"unknown device {device!r}; devices are auto, cpu, cuda and mps")
+    if not available[device]:
+        raise InputError(f"no {device} here; leave --device out to take the best there is")
+    return torch.device(device)
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """auto, fp32 or bf16 to a dtype; auto takes bf16 where the hardware multiplies it natively.
+
+    A CPU without bf16 instructions emulates them, several times slower than fp32.
+
+    Raises:
+        InputError: not known.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise InputError(f"unknown precision {precision!r}; precisions are auto, fp32 and bf16")
+    if precision == "auto":
+        if device.type == "cpu":
+            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        else:
+            native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if native else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def find_model(name: str | None) -> str:
+    """A folder or hub id; None is the released default, in the working folder or beside the package."""
+    if name is not None:
+        return name
+    for root in (Path(), Path(__file__).parents[1]):
+        if (root / DEFAULT_MODEL / "config.json").is_file():
+            return str(root / DEFAULT_MODEL)
+    raise InputError(f"no model named and no {DEFAULT_MODEL} here; train one with chesslm train")
+
+
+def load_model(
+    name: str | None, notation: str | None = None, device: str = "auto", precision: str = "auto"
+) -> LoadedModel:
+    """Load a checkpoint folder, or a hub id.
+
+    Args:
+        name: folder or hub id; None is the released model.
+        notation: how it writes moves; by default its chesslm.json says so.
+        device: auto, cpu, cuda or mps.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        InputError: not there, not whole, or of another notation.
+    """
+    path = find_model(name)
+    where = resolve_device(device)
+    dtype = resolve_precision(precision, where)
+    folder = Path(path)
+    about: dict[str, Any] = {}
+    if folder.exists():
+        _check_folder(folder)
+        if (folder / "chesslm.json").is_file():
+            about = _read_json(folder / "chesslm.json")
+    elif path.count("/") != 1 or path.startswith((".", "/")):
+        raise InputError(f"{path}: no such folder (and no hub id)")
+    own = about.get("notation")
+    if own and notation and own != notation:
+        raise InputError(f"{path} writes {own}, not {notation}; leave --notation out")
+    if not (own or notation):
+        raise InputError(f"{path} does not say how it writes moves; name it with --notation")
+    tokenizer = get_tokenizer(str(own or notation))
+    if folder.exists():
+        check_tokenizer(tokenizer, folder)
+    model = _load_weights(path)
+    if model.config.vocab_size < len(tokenizer):
+        raise InputError(
+            f"{path}: {model.config.vocab_size} embeddings, but {tokenizer.notation.name} has {len(tokenizer)} tokens"
+        )
+    model.eval().to(where)  # pyright: ignore[reportArgumentType]
+    return LoadedModel(model, tokenizer, folder.resolve().name if folder.exists() else path, path, about, dtype)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: a model is a folder, and this is a file")
+    if not (folder / "config.json").is_file():
+        unfinished = (folder / "run").is_dir()
+        hint = "training is not finished; go on with chesslm train --resume" if unfinished else "no config.json"
+        raise InputError(f"{folder}: not a checkpoint ({hint})")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: no safetensors weights")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not readable ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return content
+
+
+def _load_weights(path: str) -> PreTrainedModel:
+    """The model in fp32, from safetensors only and with no code from the folder.
+
+    transformers warns about missing and misshapen tensors and fills them at random; here they are errors.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: the model cannot be loaded ({first})") from error
+    wrong = {kind: sorted(map(str, keys)) for kind, keys in loading.items() if keys and kind != "error_msgs"}
+    if wrong or loading.get("error_msgs"):
+        kind, keys = next(iter(wrong.items()), ("error", list(loading.get("error_msgs", ()))))
+        raise InputError(f"{path}: weights do not fit config.json ({kind.replace('_', ' ')}: {', '.join(keys[:3])})")
+    return model
+
+
+def save_checkpoint(model: PreTrainedModel, tokenizer: GameTokenizer, folder: Path, about: dict[str, Any]) -> None:
+    """Write a checkpoint folder's files, bf16, chesslm.json last; a model card is written by the caller.
+
+    Args:
+        model: its weights are not changed.
+        tokenizer: goes with it.
+        folder: made if missing; files of the same name are replaced.
+        about: content of chesslm.json.
+    """
+    import shutil
+    import tempfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
+        staging = Path(temporary)
+        state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+        config = type(model.config).from_dict(model.config.to_dict())
+        config.dtype = torch.bfloat16
+        if config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)
+        copy = type(model)(config).to(torch.bfloat16)
+        copy.load_state_dict(state, strict=False)
+        copy.tie_weights()
+        copy.save_pretrained(staging)
+        save_tokenizer(tokenizer, staging)
+        (staging / "chesslm.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
+        names = sorted(path.name for path in staging.iterdir())
+        names.remove("chesslm.json")
+        for name in [*names, "chesslm.json"]:
+            shutil.move(staging / name, folder / name)
