@@ -1,0 +1,40 @@
+# Two commands, on a bare Debian machine with git, make and Python 3.11 (python3-venv):
+#   make demo    learn chess from games, measure it, write a report
+#   make check   format, lint, types, tests: exactly what CI runs
+# Both set up .venv first, once, and again when the pins change.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo check format stockfish
+
+demo: $(READY)
+	$(BIN)/chesslm demo
+
+check: $(READY) stockfish
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch goes first and by its bare version, which takes the CPU build where one is offered. The build backend is
+# installed with the pins too, since pip would not apply them to an isolated build.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; name one with make PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q -c constraints.txt hatchling editables
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $(READY)
+
+# The tests play against a real engine. It comes from Debian's packages; what is there is left alone.
+stockfish:
+	@if command -v stockfish >/dev/null || [ -x /usr/games/stockfish ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends stockfish; \
+	else echo "make check needs Stockfish: install Debian's package stockfish (apt-get install stockfish)" >&2; exit 2; fi
