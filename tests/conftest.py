@@ -1,0 +1,109 @@
+"""What the tests share: real games, a real dataset and a real model, each made once a run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from random_games import random_game, write_pgn
+
+from chesslm.boards import MoveCodes
+
+NOTATIONS = ("uci-move", "uci-square")
+
+Cli = Callable[..., "Ended"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def pytest_configure() -> None:
+    """No test reaches for anything but this machine; commands inherit it."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Cli:
+    """Run ``chesslm ARGUMENTS`` as a process of its own: slow to start, but the real thing."""
+
+    def run(*arguments: str | Path, input: str | bytes | None = None, cwd: Path | None = None) -> Ended:
+        data = input.encode() if isinstance(input, str) else input
+        command = [sys.executable, "-m", "chesslm", *map(str, arguments)]
+        done = subprocess.run(command, input=data, capture_output=True, cwd=cwd, timeout=300, check=False)
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run ``chesslm ARGUMENTS`` in this process: quick, for the many ways of getting it wrong."""
+    from chesslm.cli import run
+
+    def call(*arguments: str | Path) -> Ended:
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Ended(code, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_games() -> list[MoveCodes]:
+    """240 random legal games of up to 60 plies, no two alike."""
+    return [random_game(seed, 20 + seed % 41) for seed in range(240)]
+
+
+@pytest.fixture(scope="session")
+def tiny_pgn(tiny_games: list[MoveCodes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny games as a PGN."""
+    return write_pgn(tmp_path_factory.mktemp("pgn") / "tiny.pgn", tiny_games)
+
+
+@pytest.fixture(scope="session")
+def tiny_datasets(tiny_pgn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny games prepared, a dataset folder by notation."""
+    from chesslm.prepare import prepare
+
+    root = tmp_path_factory.mktemp("data")
+    for notation in NOTATIONS:
+        prepare([str(tiny_pgn)], root / notation, notation=notation, val=0.1, test=0.1, workers=1, quiet=True)
+    return {notation: root / notation for notation in NOTATIONS}
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_datasets: dict[str, Path]) -> Path:
+    """The tiny games prepared in uci-move."""
+    return tiny_datasets["uci-move"]
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tiny_datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A really trained checkpoint folder by notation: 0.2 M parameters, some seconds each."""
+    from chesslm.config import ModelConfig, Recipe, TrainConfig
+    from chesslm.train import train
+
+    root = tmp_path_factory.mktemp("models")
+    for notation, data in tiny_datasets.items():
+        recipe = Recipe(
+            ModelConfig(layers=2, width=64, heads=2),
+            TrainConfig(max_steps=60, batch_tokens=2048, val_every=0, precision="fp32"),
+        )
+        train(data, root / notation, recipe, device="cpu", quiet=True)
+    return {notation: root / notation for notation in tiny_datasets}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_models: dict[str, Path]) -> Path:
+    """The tiny checkpoint of uci-move."""
+    return tiny_models["uci-move"]

@@ -1,0 +1,47 @@
+"""Games for the tests: random legal ones with a seed, and a hypothesis strategy that shrinks to short games."""
+
+import random
+from pathlib import Path
+
+import chess
+import chess.pgn
+from hypothesis import strategies as st
+
+from chesslm.boards import MoveCodes, to_codes, to_moves
+
+
+def random_game(seed: int, plies: int) -> MoveCodes:
+    """Uniformly random legal moves, at most so many plies."""
+    draw = random.Random(seed)
+    board = chess.Board()
+    while board.ply() < plies and (legal := list(board.legal_moves)):
+        board.push(draw.choice(legal))
+    return to_codes(board.move_stack)
+
+
+@st.composite
+def games(draw: st.DrawFn, max_plies: int = 120) -> list[chess.Move]:
+    """Legal games; each choice is the index of a legal move, so smaller examples are shorter games."""
+    board = chess.Board()
+    for choice in draw(st.lists(st.integers(0, 217), max_size=max_plies)):
+        legal = list(board.legal_moves)
+        if not legal:
+            break
+        board.push(legal[choice % len(legal)])
+    return board.move_stack
+
+
+def result_of(index: int) -> str:
+    """Results that a test PGN gives its games, in turn."""
+    return ("1-0", "0-1", "1/2-1/2", "*")[index % 4]
+
+
+def write_pgn(path: Path, codes: list[MoveCodes], **headers: str) -> Path:
+    """Write games as python-chess writes them."""
+    with path.open("w") as file:
+        for index, moves in enumerate(codes):
+            game = chess.pgn.Game(headers={"Event": "test", "Round": str(index + 1), **headers})
+            game.headers["Result"] = result_of(index)
+            game.add_line(to_moves(moves))
+            print(game, file=file, end="\n\n")
+    return path
