@@ -6,6 +6,7 @@ A move travels between processes and to disk as a *move code*, one uint16:
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 
 import chess
 import numpy as np
@@ -51,3 +52,98 @@ def replay(moves: Iterable[chess.Move]) -> Iterator[chess.Board]:
 def legal_codes(board: chess.Board) -> list[int]:
     """Codes of the legal moves in a position, in python-chess's order."""
     return [move_code(move) for move in board.generate_legal_moves()]
+
+
+class Illegal(StrEnum):
+    """Why a move is illegal; where several reasons hold, the one that comes first here."""
+
+    NOT_A_MOVE = "not a move"
+    NO_PIECE = "no piece of the side to move there"
+    NEVER_MOVES_SO = "that piece never moves so"
+    BLOCKED = "path blocked"
+    OWN_PIECE = "own piece on the target"
+    CASTLING = "castling not allowed"
+    SPECIAL_PAWN = "en passant or promotion wrong"
+    CHECK = "king left in check"
+
+
+def illegal_kind(board: chess.Board, move: chess.Move | None) -> Illegal | None:
+    """Why a move (None: no move at all) is illegal in a position; None if it is legal.
+
+    Castling is the king's step of two squares. The king onto its own rook is illegal here, although
+    ``board.is_legal`` lets it pass.
+    """
+    if not move:
+        return Illegal.NOT_A_MOVE
+    piece = board.piece_at(move.from_square)
+    if piece is None or piece.color != board.turn:
+        return Illegal.NO_PIECE
+    if _castles(piece, move):
+        return None if board.is_legal(move) else Illegal.CASTLING
+    if piece.piece_type == chess.PAWN:
+        kind = _illegal_pawn(board, move)
+    elif not _reaches(piece, move):
+        kind = Illegal.NEVER_MOVES_SO
+    elif board.occupied & chess.between(move.from_square, move.to_square):
+        kind = Illegal.BLOCKED
+    elif board.color_at(move.to_square) == board.turn:
+        kind = Illegal.OWN_PIECE
+    else:
+        kind = Illegal.SPECIAL_PAWN if move.promotion else None
+    return kind or (None if board.is_legal(move) else Illegal.CHECK)
+
+
+def _castles(piece: chess.Piece, move: chess.Move) -> bool:
+    """Whether it is the king's step of two squares from where it stands at the start."""
+    home = chess.E1 if piece.color else chess.E8
+    return (
+        piece.piece_type == chess.KING
+        and move.from_square == home
+        and abs(move.to_square - home) == 2
+        and not move.promotion
+    )
+
+
+def _reaches(piece: chess.Piece, move: chess.Move) -> bool:
+    """Whether a piece other than a pawn could go there on an empty board."""
+    empty = chess.BaseBoard(None)
+    empty.set_piece_at(move.from_square, piece)
+    return move.to_square in empty.attacks(move.from_square)
+
+
+def _illegal_pawn(board: chess.Board, move: chess.Move) -> Illegal | None:
+    """The reasons that hold for a pawn of the side to move, all but the check."""
+    origin, target = move.from_square, move.to_square
+    up = 8 if board.turn else -8
+    beside = abs(chess.square_file(target) - chess.square_file(origin))
+    captures = beside == 1 and target - up in (origin - 1, origin + 1)
+    double = target == origin + 2 * up and chess.square_rank(origin) == (1 if board.turn else 6)
+    if not (captures or double or target == origin + up):
+        return Illegal.NEVER_MOVES_SO
+    if not captures and board.occupied & (
+        chess.between(origin, target) | chess.BB_SQUARES[target] & ~board.occupied_co[board.turn]
+    ):
+        return Illegal.BLOCKED
+    if board.color_at(target) == board.turn:
+        return Illegal.OWN_PIECE
+    if captures and board.color_at(target) is None and target != board.ep_square:
+        # Beside an enemy pawn, on the rank from which pawns take en passant, that is what was meant.
+        passed = board.piece_at(target - up) == chess.Piece(chess.PAWN, not board.turn)
+        on_rank = chess.square_rank(origin) == (4 if board.turn else 3)
+        return Illegal.SPECIAL_PAWN if passed and on_rank else Illegal.NEVER_MOVES_SO
+    promotes = chess.square_rank(target) in (0, 7)
+    right = move.promotion in (chess.KNIGHT, chess.BISHOP, chess.ROOK, chess.QUEEN) if promotes else not move.promotion
+    return None if right else Illegal.SPECIAL_PAWN
+
+
+def outcome(board: chess.Board) -> chess.Outcome | None:
+    """How a game has ended by the rules, or None; a draw that may be claimed (third repetition, fifty moves) is one.
+
+    ``board.outcome(claim_draw=True)`` would also end games in which such a draw is only one move away.
+    """
+    ended = board.outcome()
+    if ended is None and board.halfmove_clock >= 100:
+        ended = chess.Outcome(chess.Termination.FIFTY_MOVES, None)
+    if ended is None and board.is_repetition(3):
+        ended = chess.Outcome(chess.Termination.THREEFOLD_REPETITION, None)
+    return ended
