@@ -1,0 +1,155 @@
+"""Scorers: whatever says how likely each next token is. A model, an n-gram, an oracle in a test.
+
+In go games as trees of tokens (a plain game is a tree that does not branch), out come logits of shape (B, T, V):
+B games, T nodes of the longest one, V tokens of the vocabulary. ``logits[b, t]`` scores the token that follows node
+``t``; any constant may be added to a row, and ``-inf`` is probability 0. Rows past a game's end mean nothing.
+
+Cost of a model: one forward pass a batch, never one a ply. Branches (the spellings of other moves than the one that
+was played) ride along behind the game, each node seeing its own ancestors alone: "tree attention" (Miao et al. 2024,
+SpecInfer). Right padding needs no mask, since a causal model never looks right.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chesslm.errors import InputError
+from chesslm.model import LoadedModel
+from chesslm.tokenizer import PAD, GameTokenizer
+
+NO_LIMIT = 1 << 30
+"""The context of a scorer that looks back as far as you like."""
+
+
+@dataclass(frozen=True)
+class TokenTree:
+    """A game's tokens, and behind them the nodes that branch off; arrays of shape (nodes,).
+
+    Attributes:
+        ids: token of each node.
+        parent: the node that each one follows, always an earlier one; -1 for the first.
+    """
+
+    ids: NDArray[np.uint16]
+    parent: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def is_chain(self) -> bool:
+        """Whether it is a plain game, each token after the one before it."""
+        return bool((self.parent == np.arange(-1, len(self) - 1)).all())
+
+
+def chain(ids: NDArray[np.uint16]) -> TokenTree:
+    """A plain game as a tree."""
+    return TokenTree(ids, np.arange(-1, len(ids) - 1, dtype=np.int32))
+
+
+class Scorer(Protocol):
+    """Next-token scores for games.
+
+    A scorer of whole moves that knows no tokens of its own (n-gram of moves, uniform over the legal ones) takes the
+    tokenizer of ``uci-move``: bits per move compare across notations, and a game is encoded for each scorer anew.
+    """
+
+    @property
+    def tokenizer(self) -> GameTokenizer:
+        """The notation that it reads and writes."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens that it can look back at, <bos> included; ``NO_LIMIT`` if all. No node lies deeper than this."""
+        ...
+
+    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
+        """Scores of every next token after every node, float32, shape (B, T, V).
+
+        In a notation of one token a move the trees are all chains.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelScorer:
+    """A causal language model as a scorer."""
+
+    loaded: LoadedModel
+
+    def __post_init__(self) -> None:
+        probe = torch.zeros((1, 1), dtype=torch.long, device=self.loaded.device)
+        with torch.inference_mode():
+            whole = self.loaded.model(input_ids=probe, use_cache=False).logits
+            if not torch.allclose(whole, self._head(self._body(input_ids=probe)), rtol=1e-3, atol=1e-3):
+                raise InputError(f"{self.loaded.path}: its logits are not those of its head alone (scaled or capped)")
+
+    @property
+    def tokenizer(self) -> GameTokenizer:
+        """The model's."""
+        return self.loaded.tokenizer
+
+    @property
+    def context(self) -> int:
+        """The model's."""
+        return self.loaded.context
+
+    def _body(self, **inputs: torch.Tensor) -> torch.Tensor:
+        return self.loaded.model.base_model(**inputs, use_cache=False)[0]
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """In fp32: bf16 logits lie up to 0.06 apart, and likely moves would tie."""
+        head: Any = self.loaded.model.get_output_embeddings()
+        return head(hidden.float())
+
+    @torch.inference_mode()
+    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
+        """One forward pass."""
+        device = self.loaded.device
+        inputs = {"input_ids": padded([tree.ids for tree in trees], PAD).to(device)}
+        if not all(tree.is_chain for tree in trees):
+            sees = ancestors(trees)
+            inputs["attention_mask"] = sees[:, None].to(device)
+            inputs["position_ids"] = (sees.sum(-1) - 1).to(device)
+        with self.loaded.autocast():
+            hidden = self._body(**inputs)
+        return self._head(hidden)[..., : len(self.tokenizer)]
+
+
+def padded(rows: Sequence[NDArray[np.uint16]], fill: int) -> torch.Tensor:
+    """Rows of unequal length as one int64 tensor, filled up on the right."""
+    out = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return torch.from_numpy(out)
+
+
+def ancestors(trees: Sequence[TokenTree]) -> torch.Tensor:
+    """What each node sees: itself and its ancestors, bool, (B, T, T). Padding sees itself, so that no row is empty."""
+    size = max(map(len, trees))
+    sees = np.zeros((len(trees), size, size), dtype=bool)
+    for matrix, tree in zip(sees, trees, strict=True):
+        for node, parent in enumerate(tree.parent.tolist()):
+            if parent >= 0:
+                matrix[node] = matrix[parent]
+            matrix[node, node] = True
+    sees[:, np.arange(size), np.arange(size)] = True
+    return torch.from_numpy(sees)
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Indices of games, longest first and alike in length, in batches of at most so many tokens with the padding."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
