@@ -1,0 +1,387 @@
+"""Games made here: by uniformly random legal moves, or by a UCI engine at varied strength. Out comes PGN.
+
+Everything about game ``i`` is drawn from a generator seeded with ``(seed, i)``, so the file is the same for any number
+of workers. An engine is asked for a fixed number of nodes on one thread with its hash cleared before each game, and
+every weakness (few nodes, random moves mixed in) is drawn here, not by the engine (Stockfish seeds ``Skill Level`` with
+the clock): its games come out the same again too, given the same version of it.
+
+Games are made in chunks by a pool of processes and written in order as a stream. On one free core: about 130 random
+games a second, 20 Stockfish games.
+"""
+
+import asyncio
+import bz2
+import gzip
+import os
+import random
+import shlex
+import shutil
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, cast
+
+import chess
+import chess.engine
+
+from chesslm.errors import FailureError, InputError
+from chesslm.files import atomic
+
+MAX_PLIES = 300
+"""A game that has not ended by then is left unfinished, with the result ``*``."""
+OPENING_PLIES = (2, 12)
+"""Fewest and most random plies before an engine's first move."""
+NODES = (10, 1000)
+"""Fewest and most nodes an engine looks at for a move, log-uniform, drawn for each side of each game."""
+MAX_SLIPS = 0.25
+"""Half of the sides play a random move instead of the engine's with a chance drawn up to this; the others never."""
+ENGINE_SECONDS = 10.0
+"""How long an engine may take to say ``uciok``, and for a move."""
+
+CHUNK = 50
+"""Most games made in one go by a worker."""
+
+MakeGames = Callable[[range], str]
+"""Numbers of games -> their PGN. Must be picklable."""
+
+
+def generate(
+    out: Path, *, games: int, by: str = "random", seed: int = 1, workers: int = 0, quiet: bool = False
+) -> None:
+    """Write games to a PGN file.
+
+    Args:
+        out: the file; what its name ends in (``.zst``, ``.gz``, ``.bz2``) says how it is compressed.
+        games: how many.
+        by: ``random``, or ``uci:`` and the command line of an engine.
+        seed: with the number of a game, what all its chance is drawn from.
+        workers: processes; 0: one a core.
+        quiet: no progress on stderr.
+
+    Raises:
+        InputError: ``games``, ``by`` or ``out`` make no sense, or the command is no UCI engine.
+        FailureError: the engine died or went silent, or the disk is full.
+    """
+    if games < 1:
+        raise InputError(f"--games {games}: ask for at least one game")
+    if workers < 0:
+        raise InputError(f"--workers {workers}: give 0 (one a core) or more")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of a PGN file")
+    make = _maker(by, seed)
+    with (
+        atomic(out) as temporary,
+        temporary.open("wb") as file,
+        _compressed(file, out.suffix) as stream,
+        _progress(games, quiet) as advance,
+    ):
+        for text, made in _in_order(make, games, workers or os.cpu_count() or 1):
+            stream.write(text.encode())
+            advance(made)
+
+
+def _maker(by: str, seed: int) -> MakeGames:
+    if by == "random":
+        return partial(random_games, seed=seed)
+    if by.startswith("uci:"):
+        return partial(engine_games, seed=seed, command=_engine_command(by.removeprefix("uci:")))
+    raise InputError(f"--by {by}: give random, or uci:COMMAND such as uci:stockfish")
+
+
+# Random games
+
+
+def random_games(numbers: range, seed: int) -> str:
+    """Games of uniformly random legal moves, as PGN."""
+    return "".join(_random_game(number, seed) for number in numbers)
+
+
+def _random_game(number: int, seed: int) -> str:
+    rng = _rng(seed, number)
+    game = Game()
+    while not game.over():
+        game.push(rng.choice(game.legal))
+    return game.pgn(number, "Uniformly random legal moves", {"White": "Random", "Black": "Random"})
+
+
+def _rng(seed: int, number: int) -> random.Random:
+    return random.Random(f"{seed} {number}")
+
+
+# Engine games
+
+
+def engine_games(numbers: range, seed: int, command: list[str]) -> str:
+    """Games of a UCI engine against itself, varied as this module's constants say, as PGN.
+
+    Raises:
+        InputError: the command is no UCI engine.
+        FailureError: the engine died, went silent or gave an illegal move.
+    """
+    return asyncio.run(_engine_games(numbers, seed, command))
+
+
+async def _engine_games(numbers: range, seed: int, command: list[str]) -> str:
+    name = shlex.join(command)
+    try:
+        # Its own process group: a Ctrl-C in the terminal is ours to handle.
+        transport, engine = await chess.engine.UciProtocol.popen(command, setpgrp=True)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be run ({error.strerror}); give uci: the command of a UCI engine") from error
+    _running.add(transport)
+    try:
+        try:
+            await asyncio.wait_for(engine.initialize(), ENGINE_SECONDS)
+        except (chess.engine.EngineError, TimeoutError) as error:
+            raise InputError(f"{name} does not answer as a UCI engine; give uci: the command of one") from error
+        options = {"Threads": 1, "Hash": 1}
+        await engine.configure({key: value for key, value in options.items() if key in engine.options})
+        return "".join([await _engine_game(number, seed, engine) for number in numbers])
+    except chess.engine.EngineTerminatedError as error:
+        raise FailureError(f"{name}: the engine died in the middle of a game") from error
+    except chess.engine.EngineError as error:
+        raise FailureError(f"{name}: the engine broke the rules of chess or of UCI: {error}") from error
+    except TimeoutError as error:
+        raise FailureError(f"{name}: no move from the engine within {ENGINE_SECONDS:.0f} s") from error
+    finally:
+        transport.close()  # kills it if it still runs
+        await engine.returncode
+        _running.discard(transport)
+
+
+async def _engine_game(number: int, seed: int, engine: chess.engine.UciProtocol) -> str:
+    rng = _rng(seed, number)
+    low, high = NODES
+    nodes = [round(low * (high / low) ** rng.random()) for _ in chess.COLORS]
+    slips = [round(rng.choice((0.0, rng.uniform(0, MAX_SLIPS))), 2) for _ in chess.COLORS]
+    opening = rng.randint(*OPENING_PLIES)
+    game = Game(claim_draws=True)
+    while not game.over():
+        side = len(game.words) % 2
+        if len(game.words) < opening or rng.random() < slips[side]:
+            game.push(rng.choice(game.legal))
+            continue
+        limit = chess.engine.Limit(nodes=nodes[side])
+        # A new number makes python-chess send ``ucinewgame``, which clears the hash.
+        answer = await asyncio.wait_for(engine.play(game.board, limit, game=number), ENGINE_SECONDS)
+        if answer.move is None:
+            raise chess.engine.EngineError("no move where there are legal ones")
+        game.push(answer.move)
+    name = engine.id.get("name", "engine")
+    players = [f"{name}, {n} nodes" + (f", {p:.0%} random" if p else "") for n, p in zip(nodes, slips, strict=True)]
+    tags = {"White": players[0], "Black": players[1], "RandomOpeningPlies": str(opening)}
+    return game.pgn(number, "Engine games of varied strength", tags)
+
+
+def _engine_command(line: str) -> list[str]:
+    try:
+        command = shlex.split(line)
+    except ValueError as error:
+        raise InputError(f"uci:{line}: {error}") from error
+    # Debian keeps Stockfish in /usr/games, which is not on the path of root or of cron.
+    path = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/games"
+    found = shutil.which(command[0], path=path) if command else None
+    if not found:
+        raise InputError(
+            f"uci:{line}: no such command; install the engine (Debian: apt install stockfish) or give its path"
+        )
+    return [found, *command[1:]]
+
+
+# One game
+
+
+class Game:
+    """A game being played: the board, its legal moves, and its moves so far in SAN.
+
+    The list of legal moves is made once a ply and serves the choice, the SAN (``board.san`` makes it anew) and the
+    test for mate: 127 random games a second instead of 70.
+    """
+
+    def __init__(self, claim_draws: bool = False) -> None:
+        self.board = chess.Board()
+        self.legal = list(self.board.generate_legal_moves())
+        self.words: list[str] = []
+        self._claim_draws = claim_draws
+
+    def push(self, move: chess.Move) -> None:
+        """Play a legal move."""
+        word = _san_without_check(self.board, move, self.legal)
+        self.board.push(move)
+        self.legal = list(self.board.generate_legal_moves())
+        if self.board.is_check():
+            word += "+" if self.legal else "#"
+        self.words.append(word)
+
+    def over(self) -> bool:
+        """Whether the rules end it, a draw is claimed by repetition or fifty moves, or it is at ``MAX_PLIES``."""
+        repetitions, quiet_plies = (3, 100) if self._claim_draws else (5, 150)
+        return (
+            not self.legal
+            or len(self.words) >= MAX_PLIES
+            or self.board.halfmove_clock >= quiet_plies
+            or self.board.is_insufficient_material()
+            or self.board.is_repetition(repetitions)
+        )
+
+    def _outcome(self) -> chess.Outcome | None:
+        # Not outcome(claim_draw=True): that also claims draws that only a further move would bring about.
+        outcome = self.board.outcome()
+        if outcome or not self._claim_draws:
+            return outcome
+        if self.board.is_repetition(3):
+            return chess.Outcome(chess.Termination.THREEFOLD_REPETITION, None)
+        if self.board.halfmove_clock >= 100:
+            return chess.Outcome(chess.Termination.FIFTY_MOVES, None)
+        return None
+
+    def pgn(self, number: int, event: str, tags: dict[str, str]) -> str:
+        """The game in PGN's export format."""
+        outcome = self._outcome()
+        result = outcome.result() if outcome else "*"
+        how = outcome.termination.name.replace("_", " ").lower() if outcome else "unterminated"
+        tags = {
+            "Event": event,
+            "Site": "chesslm generate",
+            "Date": "????.??.??",
+            "Round": str(number + 1),
+            **{"White": tags["White"], "Black": tags["Black"]},
+            "Result": result,
+            **tags,
+            "Termination": how,
+        }
+        header = "".join(f'[{key} "{value}"]\n' for key, value in tags.items())
+        tokens: list[str] = []
+        for ply, word in enumerate(self.words):
+            if ply % 2 == 0:
+                tokens.append(f"{ply // 2 + 1}.")
+            tokens.append(word)
+        return f"{header}\n{_wrapped([*tokens, result])}\n\n"
+
+
+_LETTERS = " PNBRQK"
+
+
+def _san_without_check(board: chess.Board, move: chess.Move, legal: list[chess.Move]) -> str:
+    origin, target = chess.SQUARE_NAMES[move.from_square], chess.SQUARE_NAMES[move.to_square]
+    piece = board.piece_type_at(move.from_square)
+    assert piece
+    if board.is_castling(move):
+        return "O-O" if target > origin else "O-O-O"
+    capture = "x" if board.is_capture(move) else ""
+    if piece == chess.PAWN:
+        promotion = "=" + _LETTERS[move.promotion] if move.promotion else ""
+        return (origin[0] + capture if capture else "") + target + promotion
+    rivals = [
+        chess.SQUARE_NAMES[other.from_square]
+        for other in legal
+        if other.to_square == move.to_square
+        and other.from_square != move.from_square
+        and board.piece_type_at(other.from_square) == piece
+    ]
+    if not rivals:
+        which = ""
+    elif all(rival[0] != origin[0] for rival in rivals):
+        which = origin[0]
+    elif all(rival[1] != origin[1] for rival in rivals):
+        which = origin[1]
+    else:
+        which = origin
+    return _LETTERS[piece] + which + capture + target
+
+
+def _wrapped(tokens: list[str]) -> str:
+    """Tokens in lines of at most 80 characters (``textwrap`` takes as long as the game itself)."""
+    lines, line = [], ""
+    for token in tokens:
+        if line and len(line) + 1 + len(token) > 80:
+            lines.append(line)
+            line = ""
+        line = f"{line} {token}" if line else token
+    return "\n".join([*lines, line])
+
+
+# Side by side, in order
+
+
+def _in_order(make: MakeGames, games: int, workers: int) -> Iterator[tuple[str, int]]:
+    """Chunks of PGN and how many games are in each, in the order of their numbers, made by a pool of processes."""
+    size = max(1, min(CHUNK, games // (2 * workers)))
+    spans = [range(start, min(start + size, games)) for start in range(0, games, size)]
+    context = get_context("forkserver")
+    ours_alive, our_end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        min(workers, len(spans)), mp_context=context, initializer=_start_worker, initargs=(ours_alive,)
+    )
+    ahead: deque[Future[str]] = deque()
+    try:
+        for number, span in enumerate(spans):
+            ahead.append(pool.submit(make, span))
+            # So that workers never wait, and what is made but not written stays small.
+            if len(ahead) >= 4 * workers:
+                done = number + 1 - len(ahead)
+                yield ahead.popleft().result(), len(spans[done])
+        while ahead:
+            yield ahead.popleft().result(), len(spans[len(spans) - len(ahead) - 1])
+    except BrokenProcessPool as error:
+        raise FailureError("a worker process was killed (out of memory?); try fewer --workers") from error
+    finally:
+        our_end.close()
+        pool.shutdown(cancel_futures=True)
+        ours_alive.close()
+
+
+_running: set[asyncio.SubprocessTransport] = set()
+"""Engines of this worker process."""
+
+
+def _start_worker(parent_alive: Connection) -> None:
+    """Let a worker end, engine and all, as soon as the parent closes its end of the pipe or is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        parent_alive.poll(None)
+        for engine in list(_running):
+            engine.kill()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+@contextmanager
+def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    """A stream that compresses into a file as a name's ending says, to the same bytes each time."""
+    if suffix == ".zst":
+        import zstandard
+
+        # The highest level short of zstd's "ultra" ones; it takes about 1 % of the time.
+        with zstandard.ZstdCompressor(level=19, write_checksum=True).stream_writer(file, closefd=False) as stream:
+            yield stream
+    elif suffix == ".gz":
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as stream:
+            yield cast(IO[bytes], stream)
+    elif suffix == ".bz2":
+        with bz2.BZ2File(file, "wb") as stream:
+            yield stream
+    else:
+        yield file
+
+
+@contextmanager
+def _progress(games: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr; calling what is given moves it on by so many games."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        task = progress.add_task("games", total=games)
+        yield lambda made: progress.update(task, advance=made)
