@@ -20,15 +20,10 @@ def random_game(seed: int, plies: int) -> MoveCodes:
 
 
 @st.composite
-def games(draw: st.DrawFn, max_plies: int = 120) -> list[chess.Move]:
-    """Legal games; each choice is the index of a legal move, so smaller examples are shorter games."""
-    board = chess.Board()
-    for choice in draw(st.lists(st.integers(0, 217), max_size=max_plies)):
-        legal = list(board.legal_moves)
-        if not legal:
-            break
-        board.push(legal[choice % len(legal)])
-    return board.move_stack
+def games(draw: st.DrawFn, max_plies: int = 200) -> list[chess.Move]:
+    """Legal games of any length up to ``max_plies``; smaller examples are shorter games."""
+    plies = draw(st.integers(0, max_plies))
+    return to_moves(random_game(draw(st.integers(0, 10**6)), plies))
 
 
 def result_of(index: int) -> str:

@@ -1,0 +1,157 @@
+"""Notations against python-chess: spelling and parsing, the vocabulary, what may legally come next."""
+
+import chess
+import pytest
+from hypothesis import given, settings
+from random_games import games
+
+from chesslm.errors import InputError
+from chesslm.notation import (
+    NAMES,
+    PROMOTIONS,
+    geometric_moves,
+    get_notation,
+    legal_continuations,
+    legal_spellings,
+)
+
+notations = pytest.mark.parametrize("name", NAMES)
+
+# Positions in which the moves of a kind are legal; both colours.
+SPECIAL = {
+    "castling, white": ("r3k2r/8/8/8/8/8/8/R3K2R w KQkq - 0 1", ["e1g1", "e1c1"]),
+    "castling, black": ("r3k2r/8/8/8/8/8/8/R3K2R b KQkq - 0 1", ["e8g8", "e8c8"]),
+    "en passant, white": ("4k3/8/8/2PpP3/8/8/8/4K3 w - d6 0 1", ["c5d6", "e5d6"]),
+    "en passant, black": ("4k3/8/8/8/2pPp3/8/8/4K3 b - d3 0 1", ["c4d3", "e4d3"]),
+    "promotion, white": (
+        "n1n4k/1P6/8/8/8/8/8/7K w - - 0 1",
+        [f"b7{to}{letter}" for to in ("a8", "b8", "c8") for letter in PROMOTIONS],
+    ),
+    "promotion, black": (
+        "7k/8/8/8/8/8/6p1/K4N1N b - - 0 1",
+        [f"g2{to}{letter}" for to in ("f1", "g1", "h1") for letter in PROMOTIONS],
+    ),
+}
+
+
+def test_the_geometric_moves_are_those_of_queens_knights_and_promoting_pawns():
+    expected = set()
+    for origin in chess.SQUARE_NAMES:
+        for target in chess.SQUARE_NAMES:
+            files, ranks = abs(ord(origin[0]) - ord(target[0])), abs(int(origin[1]) - int(target[1]))
+            straight = origin != target and (files == 0 or ranks == 0 or files == ranks)
+            if straight or sorted((files, ranks)) == [1, 2]:
+                expected.add(origin + target)
+            if files <= 1 and (origin[1] + target[1]) in ("78", "21"):
+                expected |= {origin + target + letter for letter in "qrbn"}
+    moves = geometric_moves()
+    assert len(moves) == len(set(moves)) == 1968
+    assert set(moves) == expected
+
+
+def test_uci_square_has_the_squares_and_the_promotion_letters():
+    assert get_notation("uci-square").vocabulary == (*chess.SQUARE_NAMES, "q", "r", "b", "n")
+
+
+def test_an_unknown_notation_is_named_with_the_known_ones():
+    with pytest.raises(InputError, match=r"'san'.*uci-move, uci-square"):
+        get_notation("san")
+
+
+@notations
+@pytest.mark.parametrize(("fen", "moves"), SPECIAL.values(), ids=SPECIAL)
+def test_special_moves_are_spelled_and_parsed(name: str, fen: str, moves: list[str]):
+    notation = get_notation(name)
+    board = chess.Board(fen)
+    spellings = legal_spellings(notation, board)
+    assert set(moves) <= {move.uci() for move in spellings.values()}
+    for uci in moves:
+        move = chess.Move.from_uci(uci)
+        tokens = notation.spell(move, board)
+        assert "".join(tokens) == uci
+        assert set(tokens) <= set(notation.vocabulary)
+        assert notation.parse(tokens, board) == move == spellings[tokens]
+
+
+@notations
+@given(game=games())
+@settings(max_examples=30, deadline=None)
+def test_every_game_can_be_spelled_and_parsed_again(name: str, game: list[chess.Move]):
+    notation = get_notation(name)
+    vocabulary = set(notation.vocabulary)
+    board = chess.Board()
+    for move in game:
+        tokens = notation.spell(move, board)
+        assert vocabulary.issuperset(tokens)
+        assert notation.parse(tokens, board) == move
+        board.push(move)
+
+
+@notations
+@given(game=games())
+@settings(max_examples=30, deadline=None)
+def test_every_legal_move_can_be_reached_through_the_extensions(name: str, game: list[chess.Move]):
+    notation = get_notation(name)
+    board = chess.Board()
+    for move in game:
+        board.push(move)
+    for tokens, move in legal_spellings(notation, board).items():
+        for n in range(len(tokens)):
+            assert tokens[n] in notation.extensions(tokens[:n])
+        left = notation.extensions(tokens)
+        # A move is over, or it is a piece's move where a pawn's would go on with the piece it becomes.
+        assert not left or (not move.promotion and left == set(PROMOTIONS) and tokens[-1][1] in "18")
+
+
+@notations
+def test_extensions_are_exactly_what_the_notation_can_go_on_with(name: str):
+    """Every sequence of tokens that the extensions allow, to the end, is a move or (squares) a geometric nonsense."""
+    notation = get_notation(name)
+    spelled = set()
+
+    def walk(begun: tuple[str, ...]) -> None:
+        further = notation.extensions(begun)
+        if not further or (further == set(PROMOTIONS)):
+            spelled.add("".join(begun))
+        for token in further:
+            walk((*begun, token))
+
+    walk(())
+    geometric = set(geometric_moves())
+    if notation.name == "uci-move":
+        assert spelled == geometric
+    else:
+        pairs = {origin + target for origin in chess.SQUARE_NAMES for target in chess.SQUARE_NAMES}
+        assert spelled == geometric | pairs
+
+
+@notations
+@given(game=games())
+@settings(max_examples=15, deadline=None)
+def test_legal_continuations_are_those_that_brute_force_finds(name: str, game: list[chess.Move]):
+    notation = get_notation(name)
+    board = chess.Board()
+    for move in game:
+        board.push(move)
+    legal = [move.uci() for move in board.legal_moves]
+
+    whole = [(uci,) if name == "uci-move" else (uci[:2], uci[2:4], *uci[4:]) for uci in legal]
+
+    def brute(*begun: str) -> set[str]:
+        tries = {token: (*begun, token) for token in notation.vocabulary}
+        return {token for token, tokens in tries.items() if any(move[: len(tokens)] == tokens for move in whole)}
+
+    assert legal_continuations(notation, board) == brute()
+    if name == "uci-square":
+        for origin in chess.SQUARE_NAMES:
+            assert legal_continuations(notation, board, (origin,)) == brute(origin)
+    for tokens in whole:
+        # Nothing follows a whole move, unless a longer one begins alike (a rook's e7e8, a pawn's e7e8q).
+        assert legal_continuations(notation, board, tokens) == brute(*tokens)
+
+
+@notations
+@pytest.mark.parametrize("junk", [(), ("e2",), ("e2", "e2"), ("x",), ("0000",), ("e2e4", "e7e5")])
+def test_junk_spells_no_move(name: str, junk: tuple[str, ...]):
+    notation = get_notation(name)
+    assert notation.parse(junk, chess.Board()) is None
