@@ -106,7 +106,8 @@ def _uci_move() -> Notation:
         spell=lambda move, board: (move.uci(),),
         parse=_parse_uci,
         extensions=lambda begun: frozenset() if begun else first,
-        pattern=r"[a-h][1-8][a-h][1-8][qrbn]?",
+        # Without the look-ahead, c3a5 and b2a4 written together would be read as c3a5b and junk.
+        pattern=r"[a-h][1-8][a-h][1-8](?:[qrbn](?![1-8]))?",
     )
 
 
