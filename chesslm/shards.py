@@ -194,7 +194,8 @@ def open_dataset(folder: Path) -> Dataset:
         raise InputError(f"{folder}: no meta.json, so no finished dataset; run chesslm prepare again") from None
     except ValueError as error:
         raise InputError(f"{folder / 'meta.json'}: not readable ({error}); run chesslm prepare again") from None
-    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
+    needed = {"notation", "sha256", "splits", "files"}
+    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA or not needed <= meta.keys():
         raise InputError(f"{folder / 'meta.json'}: not a dataset of this version; run chesslm prepare again")
     for name, entry in meta["files"].items():
         path = folder / name

@@ -1,0 +1,114 @@
+"""Recipes: strict keys, types and ranges; what is not set keeps its default."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from chesslm.config import SIZES, ModelConfig, Recipe, TrainConfig, changed, read_recipe, with_settings, with_size
+from chesslm.errors import InputError
+
+
+def test_a_recipe_is_read_from_toml(tmp_path: Path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("""
+        [model]
+        layers = 2
+        dropout = 0
+
+        [train]
+        optimizer = "adamw"
+        learning_rate = 1e-3
+        max_minutes = 5
+    """)
+    expected = Recipe(
+        ModelConfig(layers=2, dropout=0.0), TrainConfig(optimizer="adamw", learning_rate=1e-3, max_minutes=5.0)
+    )
+    recipe = read_recipe(path)
+    assert recipe == expected
+    # An integer where a fraction belongs is read as one, so that equal recipes are equal in chesslm.json too.
+    assert isinstance(recipe.train.max_minutes, float) and isinstance(recipe.model.dropout, float)
+
+
+def test_an_empty_recipe_is_the_default(tmp_path: Path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("")
+    assert read_recipe(path) == Recipe()
+
+
+def test_a_recipe_survives_its_own_writing(tmp_path: Path):
+    recipe = with_settings(with_size(Recipe(), "base"), ["train.seed=7", "train.clip=0.5", "train.precision=fp32"])
+    lines = []
+    for section, values in recipe.as_dict().items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {value!r}" for key, value in values.items()]
+    path = tmp_path / "recipe.toml"
+    path.write_text("\n".join(lines))
+    assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nlearning_rte = 1e-3", "unknown setting 'train.learning_rte'; train has .*learning_rate"),
+        ("[modle]\nlayers = 2", "unknown setting 'modle.layers'; settings are model.NAME and train.NAME"),
+        ("layers = 2", "layers stands outside a section"),
+        ("[model]\nlayers = 2.5", "setting model.layers takes int, not 2.5"),
+        ("[model]\nlayers = true", "setting model.layers takes int, not True"),
+        ("[model]\nlayers = 0", "setting model.layers must be 1 or more"),
+        ("[model]\nlayers = [2]", r"setting model.layers takes int, not \[2\]"),
+        ("[train]\noptimizer = 3", "setting train.optimizer takes str, not 3"),
+        ("[train]\noptimizer = 'sgd'", "setting train.optimizer is one of muon, adamw"),
+        ("[train]\nlearning_rate = 'fast'", "setting train.learning_rate takes float, not 'fast'"),
+        ("[train]\nlearning_rate = 0", "setting train.learning_rate must be above 0"),
+        ("[train]\nlearning_rate = nan", "setting train.learning_rate must be above 0"),
+        ("[train]\nmax_minutes = -1", "setting train.max_minutes must be 0 or more"),
+        ("[train", r"recipe.toml: not TOML"),
+    ],
+)
+def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_recipe(path)
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"nowhere\.toml: no such recipe"):
+        read_recipe(tmp_path / "nowhere.toml")
+
+
+def test_settings_are_converted_to_their_types():
+    recipe = with_settings(Recipe(), ["train.learning_rate=1e-4", " model.layers = 3 ", "train.optimizer=adamw"])
+    assert recipe.train.learning_rate == 1e-4
+    assert recipe.model.layers == 3
+    assert recipe.train.optimizer == "adamw"
+    unchanged = asdict(Recipe().train) | {"learning_rate": 1e-4, "optimizer": "adamw"}
+    assert asdict(recipe.train) == unchanged
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learning_rate", "--set takes KEY=VALUE"),
+        ("learning_rate=1", "unknown setting 'learning_rate'"),
+        ("train.=1", "unknown setting 'train.'"),
+        ("model.layers=2.5", "setting model.layers takes int, not '2.5'"),
+        ("model.layers=", "setting model.layers takes int, not ''"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_wrong(setting: str, message: str):
+    with pytest.raises(InputError, match=message):
+        with_settings(Recipe(), [setting])
+
+
+def test_sizes_are_known_by_name():
+    assert {name: with_size(Recipe(), name).model for name in SIZES} == SIZES
+    with pytest.raises(InputError, match="unknown size 'huge'; sizes are tiny, small, base, gpt2"):
+        with_size(Recipe(), "huge")
+
+
+def test_changing_a_recipe_leaves_the_old_one_alone():
+    old = Recipe()
+    assert changed(old, "model.layers", 3).model.layers == 3
+    assert old == Recipe()
