@@ -18,7 +18,6 @@ from chesslm.errors import FailureError, InputError
 app = typer.Typer(
     name="chesslm",
     help="Train chess-move language models on PGN, measure what they know, play them.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -86,7 +85,8 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Turn PGN games into a dataset of token shards."""
-    from chesslm.prepare import Filters, prepare
+    from chesslm.filters import Filters
+    from chesslm.prepare import prepare
 
     filters = Filters(
         min_elo=min_elo, max_elo=max_elo, result=result, min_plies=min_plies, max_plies=max_plies, since=since,
@@ -223,8 +223,10 @@ def run(arguments: list[str]) -> int:
         The exit code.
     """
     try:
-        result = app(arguments, prog_name="chesslm", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        result = app(arguments or ["--help"], prog_name="chesslm", standalone_mode=False)
+        sys.stdout.flush()
+        # typer turns a Ctrl-C into this code without a word.
+        return _fail("stopped", 130) if result == 130 else result if isinstance(result, int) else 0
     except InputError as error:
         return _fail(error, 2)
     except FailureError as error:
@@ -232,9 +234,12 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("stopped", 130)
     except BrokenPipeError:
-        # The reader of our output is gone (``chesslm ... | head``): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
+    except SystemExit as ended:
+        # typer's way with a broken pipe; SIGTERM comes here as well.
+        if isinstance(ended.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except OSError as error:
         from chesslm.files import explain
 
@@ -250,6 +255,12 @@ def run(arguments: list[str]) -> int:
 def _fail(why: Any, code: int) -> int:
     print("chesslm: " + " ".join(str(why).split()), file=sys.stderr)
     return code
+
+
+def _unread() -> int:
+    """The reader of our output is gone (``chesslm ... | head``): nothing is wrong, and nothing more is written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def _terminated(signum: int, frame: Any) -> None:
