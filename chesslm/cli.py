@@ -85,8 +85,7 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Turn PGN games into a dataset of token shards."""
-    from chesslm.filters import Filters
-    from chesslm.prepare import prepare
+    from chesslm.prepare import Filters, prepare
 
     filters = Filters(
         min_elo=min_elo, max_elo=max_elo, result=result, min_plies=min_plies, max_plies=max_plies, since=since,
@@ -111,6 +110,7 @@ def generate(
     from chesslm.generate import generate
 
     generate(out, games=games, by=by, seed=seed, workers=workers, quiet=quiet)
+    print(f"{out}: {games} games")
 
 
 @app.command()

@@ -17,7 +17,9 @@ import random
 import shlex
 import shutil
 import signal
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -362,7 +364,7 @@ def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
     if suffix == ".zst":
         import zstandard
 
-        # The highest level short of zstd's "ultra" ones; it takes about 1 % of the time.
+        # The highest level short of zstd's "ultra" ones: a tenth smaller than 12, for 2.5 ms a random game.
         with zstandard.ZstdCompressor(level=19, write_checksum=True).stream_writer(file, closefd=False) as stream:
             yield stream
     elif suffix == ".gz":
@@ -377,11 +379,23 @@ def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _progress(games: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; calling what is given moves it on by so many games."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    """A line on stderr, kept up to date in a terminal and repeated in a log; what is given counts games made."""
+    live = sys.stderr.isatty()
+    start = shown = time.monotonic()
+    done = 0
 
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task("games", total=games)
-        yield lambda made: progress.update(task, advance=made)
+    def advance(made: int) -> None:
+        nonlocal done, shown
+        done += made
+        now = time.monotonic()
+        if not quiet and now - shown >= (0.5 if live else 10):
+            shown = now
+            rate = done / (now - start)
+            line = f"{done:,} of {games:,} games, {rate:.1f} a second, {(games - done) / rate / 60:.0f} minutes left"
+            print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+
+    try:
+        yield advance
+    finally:
+        if live and shown > start:
+            print(file=sys.stderr)
