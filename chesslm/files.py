@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from chesslm.errors import FailureError, InputError
@@ -49,12 +50,44 @@ def new_folder(path: Path) -> None:
     Raises:
         InputError: it exists with something in it, or cannot be created.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} exists already; choose another --out or remove it first")
+    _check_new(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain(error, path) from error
+
+
+def _check_new(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists already; choose another --out or remove it first")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``, which must not exist yet (an empty folder will do).
+
+    It is renamed on success, and deleted on any error or Ctrl-C, together with the parents made for it.
+
+    Raises:
+        InputError: ``path`` exists with something in it, or cannot be created.
+        FailureError: the disk is full.
+    """
+    _check_new(path)
+    target = path.absolute()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    missing = [parent for parent in target.parents if not parent.exists()]
+    try:
+        new_folder(temporary)
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            # Only what is still empty goes: on success nothing is.
+            for parent in missing:
+                parent.rmdir()
 
 
 def sha256(path: Path) -> str:

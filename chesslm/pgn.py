@@ -1,46 +1,43 @@
-"""PGN to games: files, URLs or standard input, plain or compressed, in; games of move codes out, in input order.
+"""PGN to games: files, URLs or standard input in, games as move codes out, in input order.
 
-The main process only decompresses the stream and cuts it into chunks of whole games; worker processes parse
-them. What a game's moves are is python-chess's word (``chess.pgn.read_game``).
+    stream -> chunks of whole games (this process) -> games (worker processes) -> games in order
+
+What a game's moves are is python-chess's word: ``chess.pgn.read_game`` reads whatever is unusual. Ordinary games
+(tags, moves, comments, but no variations) take the fast road of ``san``, which gives the same moves five times
+as fast. Games that a sequence of moves from the standard start cannot stand for are dropped, with a reason.
 """
 
-import bz2
-import hashlib
 import io
-import os
 import re
-import signal
 import sys
-import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import NamedTuple
 
 import chess
 import chess.pgn
 import numpy as np
 
-from chesslm import boards
-from chesslm.errors import FailureError, InputError
+from chesslm import boards, parallel
+from chesslm.errors import InputError
+from chesslm.san import read_moves
+from chesslm.streams import BOUNDARY, Source
 from chesslm.tokenizer import KNOWN_RESULTS
-
-CHUNK_BYTES = 1 << 18
-"""Text a worker gets at once: about 430 master games, half a second of work for python-chess."""
 
 
 @dataclass(frozen=True)
 class Game:
-    """A game from the standard start; its moves are legal.
+    """A game from the standard start, all its moves legal.
 
     Attributes:
         codes: the moves, uint16 (plies,), see ``boards``.
-        result: 1-0, 0-1, 1/2-1/2 or *.
+        result: 1-0, 0-1, 1/2-1/2, or * where neither the tag nor the end of the moves says.
+        white_elo, black_elo: None where not given.
+        eco: code of the opening, as given.
         date: as in PGN, e.g. 1954.??.??.
+        event: name of the tournament.
         source: name of the file that it came from.
     """
 
@@ -56,150 +53,197 @@ class Game:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A game that cannot be used, and why."""
+    """A game that cannot be used.
+
+    Attributes:
+        reason: ``FEN start``, ``variant``, ``illegal move`` (in the game or a variation; also ambiguous ones),
+            ``null move``, ``no moves``, ``not a game`` (text between games), ``unclosed comment``, ``truncated``.
+    """
 
     reason: str
 
 
-@dataclass
-class Source:
-    """One input as it is read.
+_NOT_A_GAME = Dropped("not a game")
+_STANDARD = ("standard", "chess", "classical", "normal", "from position")
+_MARKERS = (*KNOWN_RESULTS, "*")
+
+
+def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[Source, Game | Dropped], None, None]:
+    """All games of several inputs, usable or not, each with the input that it is from, in input order.
+
+    A truncated input gives its whole games, and a warning on stderr. Close the generator to stop early.
+
+    Args:
+        sources: each is read once.
+        workers: processes that parse; 0 is one a core, 1 this one.
+
+    Raises:
+        InputError: an input is missing, empty, corrupt, or has no game in it.
+        FailureError: reading failed or a worker died.
+    """
+    ahead = 2 * parallel.cores(workers) + 2
+    with parallel.processes(workers) as executor, closing(_chunks(sources)) as chunks:
+        games, marked = 0, False
+        for (source, last, ends_in_newline), parsed in parallel.in_order(executor, parse_chunk, chunks, ahead):
+            items = parsed.items
+            games += sum(item != _NOT_A_GAME for item in items)
+            marked = marked or parsed.marked
+            if last:
+                source.truncated |= not parsed.ended and _cut(items, ends_in_newline, marked)
+                if source.truncated:
+                    if items and not parsed.ended:
+                        items[-1] = Dropped("truncated")
+                    print(f"chesslm: {source.where} is truncated; only its whole games are read", file=sys.stderr)
+                if not games:
+                    raise InputError(f"{source.where}: no chess game in it; is it PGN?")
+                games, marked = 0, False
+            for item in items:
+                yield source, item
+
+
+def _cut(items: list[Game | Dropped], ends_in_newline: bool, marked: bool) -> bool:
+    """Whether a text whose last game has no termination marker was cut: if it ends in mid-line or others have one."""
+    return bool(items) and (not ends_in_newline or (marked and items[-1] != _NOT_A_GAME))
+
+
+def read_pgn(source: str, limit: int | None = None) -> list[Game]:
+    """The first usable games of one input, in order, read by this process and no further than needed.
+
+    Args:
+        source: path, URL, or - for standard input.
+        limit: how many; None is all.
+
+    Raises:
+        InputError: as ``read_games``, and where there is no usable game.
+    """
+    with closing(read_games([Source(source)], workers=1)) as games:
+        usable = list(islice((game for _, game in games if isinstance(game, Game)), limit))
+    if not usable and limit != 0:
+        raise InputError(f"{source}: no usable game in it")
+    return usable
+
+
+def _chunks(
+    sources: Sequence[Source],
+) -> Generator[tuple[tuple[Source, bool, bool], tuple[bytes, str]], None, None]:
+    """Each chunk with its source, whether it is the last one of it, and whether it ends in a newline."""
+    for source in sources:
+        with closing(source.chunks()) as chunks:
+            chunk = next(chunks, b"")
+            for following in chunks:
+                yield (source, False, True), (chunk, source.name)
+                chunk = following
+            yield (source, True, chunk.endswith(b"\n")), (chunk, source.name)
+
+
+class Parsed(NamedTuple):
+    """What a chunk holds.
 
     Attributes:
-        where: path, URL, or - for standard input.
-        bytes: raw bytes read so far.
-        size: raw bytes in all, if known.
-        sha256: over the raw bytes; known once all are read.
-        truncated: whether the stream broke off.
+        items: its games.
+        ended: whether the last of them ended with a termination marker.
+        marked: whether any other did.
     """
 
-    where: str
-    bytes: int = 0
-    size: int | None = None
-    sha256: str | None = None
-    truncated: bool = False
-    _digest: Any = field(default_factory=hashlib.sha256, repr=False)
-
-    @property
-    def name(self) -> str:
-        """The file's name without its folders."""
-        return "standard input" if self.where == "-" else self.where.rstrip("/").rpartition("/")[2]
-
-    def raw(self) -> Iterator[bytes]:
-        """The raw bytes, block by block."""
-        with self._open() as file:
-            while block := file.read(1 << 16):
-                self.bytes += len(block)
-                self._digest.update(block)
-                yield block
-        self.sha256 = self._digest.hexdigest()
-
-    def _open(self) -> BinaryIO:
-        if self.where == "-":
-            return open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: PTH123
-        try:
-            if "://" in self.where or "::" in self.where:
-                import fsspec
-
-                return fsspec.open(self.where, "rb").open()  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
-            path = Path(self.where)
-            self.size = path.stat().st_size
-            return path.open("rb")
-        except FileNotFoundError:
-            raise InputError(f"{self.where}: no such file") from None
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"{self.where}: cannot be read ({error})") from error
-
-    def text(self) -> Iterator[bytes]:
-        """The bytes decompressed."""
-        blocks = self.raw()
-        first = next(blocks, b"")
-        if not first:
-            raise InputError(f"{self.where}: the file is empty")
-        kind = next((kind for kind, magic in _MAGIC.items() if first.startswith(magic)), None)
-        suffix = self.name.rpartition(".")[2]
-        if suffix in _MAGIC and kind != suffix:
-            raise InputError(f"{self.where}: not {suffix} data, whatever its name says")
-        with closing(blocks):
-            if kind is None:
-                yield first
-                yield from blocks
-            else:
-                yield from self._decompressed(kind, first, blocks)
-
-    def _decompressed(self, kind: str, first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        stream, data = None, first
-        try:
-            while True:
-                if not data:
-                    data = next(blocks, b"")
-                    if not data:
-                        break
-                if stream is None:
-                    stream = _decompressor(kind)
-                yield stream.decompress(data)
-                data = b""
-                if stream.eof:
-                    data = stream.unused_data
-                    stream = None
-        except (OSError, EOFError, ValueError, zlib.error, _zstd_error()) as error:
-            raise InputError(f"{self.where}: the {kind} data is corrupt ({error})") from error
-        self.truncated = stream is not None
+    items: list[Game | Dropped]
+    ended: bool
+    marked: bool
 
 
-_MAGIC = {"zst": b"\x28\xb5\x2f\xfd", "gz": b"\x1f\x8b", "bz2": b"BZh"}
+def parse_chunk(chunk: bytes, name: str = "") -> Parsed:
+    """The games of a chunk of whole games.
+
+    Args:
+        chunk: UTF-8, or Latin-1 game by game where it is not.
+        name: of the file that it is from.
+    """
+    try:
+        text = chunk.decode()
+    except UnicodeDecodeError:
+        text = None
+    items: list[Game | Dropped] = []
+    ended = marked = False
+    for piece in _pieces(text if text is not None else chunk.decode("latin-1")):
+        if text is None:
+            piece = _redecoded(piece)
+        quick = _read_ordinary(piece, name)
+        for item, ends in [quick] if quick else _read_any(piece, name):
+            marked = marked or ended
+            items.append(item)
+            ended = ends
+    return Parsed(items, ended, marked)
 
 
-def _zstd_error() -> type[Exception]:
-    import zstandard
-
-    return zstandard.ZstdError
-
-
-def _decompressor(kind: str) -> Any:
-    """An object with ``decompress``, ``eof`` and ``unused_data``, good for one frame or member."""
-    if kind == "zst":
-        import zstandard
-
-        return zstandard.ZstdDecompressor().decompressobj()
-    return zlib.decompressobj(wbits=31) if kind == "gz" else bz2.BZ2Decompressor()
+def _redecoded(piece: str) -> str:
+    raw = piece.encode("latin-1")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return piece
 
 
-# A line of movetext, blank lines, a line of tags: between them one game ends and another begins, unless inside of
-# a comment. Where a game's own tags are interrupted by a blank line, the line before begins with a bracket.
-_BOUNDARY = re.compile(rb"\n[^\s\[%;][^\n]*\n\s*\n(?=\[)")
+_BOUNDARY = re.compile(BOUNDARY)
 
 
-def split_games(blocks: Iterable[bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Cut a stream into chunks of whole games."""
-    buffer = b""
-    for block in blocks:
-        buffer += block.replace(b"\r", b"")
-        if len(buffer) >= chunk_bytes:
-            end = _last_boundary(buffer)
-            if end:
-                yield buffer[:end]
-                buffer = buffer[end:]
-    if buffer:
-        yield buffer
+def _pieces(text: str) -> Iterator[str]:
+    """Text cut into games; some pieces hold several, where that is not easily told."""
+    start, last_close = 0, text.rfind("}")
+    for match in _BOUNDARY.finditer(text):
+        end = match.end()
+        # An open brace that nothing closes later opens no comment, or one that must not swallow the other games.
+        if end < last_close and text.rfind("{", start, end) > text.rfind("}", start, end):
+            continue
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
-def _last_boundary(buffer: bytes) -> int:
-    for start in (max(0, len(buffer) - (1 << 15)), 0):
-        for match in reversed(list(_BOUNDARY.finditer(buffer, start))):
-            if buffer.rfind(b"{", 0, match.end()) <= buffer.rfind(b"}", 0, match.end()):
-                return match.end()
-    return 0
+_TAGS = re.compile(r'^\[([A-Za-z0-9][A-Za-z0-9_+#=:-]*)[ \t]+"(.*)"\][ \t]*$', re.MULTILINE)
+_COMMENT = re.compile(r"\{[^}]*\}")
+_UNUSUAL = re.compile(r"[^A-Za-z0-9.+#=\-/*!?$ \n]|\n[ \n]")
+# The tokens of chess.pgn.MOVETEXT_REGEX that are left when the above is not there, in its order.
+_TOKEN = re.compile(
+    r"[NBKRQ]?[a-h]?[1-8]?[\-x]?[a-h][1-8](?:=?[nbrqkNBRQK])?|--|Z0|0000|O-O(?:-O)?|0-0(?:-0)?"
+    r"|\$[0-9]+|\*|1-0|0-1|1/2-1/2|[?!]{1,2}"
+)
 
 
-class _Lean(chess.pgn.BaseVisitor["Game | Dropped"]):
-    """Main line and the tags we keep; nothing else is built."""
+def _read_ordinary(piece: str, name: str) -> tuple[Game | Dropped, bool] | None:
+    """A piece that is one ordinary game, and whether it ended with a marker; None if it is anything else."""
+    head, _, rest = piece.partition("\n\n")
+    tags = _TAGS.findall(head)
+    if len(tags) != head.count("\n") + 1:
+        return None
+    if "{" in rest:
+        # Not by a space: what stands between a comment and the next line is no blank line.
+        rest = _COMMENT.sub("!", rest)
+    rest = rest.rstrip(" \n")
+    if not rest or rest[0] in " \n" or _UNUSUAL.search(rest):
+        return None
+    tokens = _TOKEN.findall(rest)
+    marker = tokens.pop() if tokens and tokens[-1] in _MARKERS else ""
+    if "$" in rest or "!" in rest or "?" in rest:
+        tokens = [token for token in tokens if token[0] not in "$!?"]
+    known = dict(tags)
+    reason = _unusable(known)
+    if reason:
+        return Dropped(reason), bool(marker)
+    codes = read_moves(tokens)
+    if codes is None:
+        return None
+    return (_game(codes, known, marker, name) if codes else Dropped("no moves")), bool(marker)
+
+
+class _Visitor(chess.pgn.BaseVisitor["_Visitor"]):
+    """What ``chess.pgn.read_game`` finds, reduced to the tags and the main line."""
 
     def begin_game(self) -> None:
         self.tags: dict[str, str] = {}
         self.codes: list[int] = []
-        self.reason = ""
-        self.marker = ""
+        self.reason = self.marker = ""
+        self.comment: str | None = None
+        self.depth = 0
+        self.ended = False
 
     def visit_header(self, tagname: str, tagvalue: str) -> None:
         self.tags[tagname] = tagvalue
@@ -208,108 +252,88 @@ class _Lean(chess.pgn.BaseVisitor["Game | Dropped"]):
         self.reason = _unusable(self.tags)
         return chess.pgn.SKIP if self.reason else None
 
-    def begin_variation(self) -> chess.pgn.SkipType:
-        return chess.pgn.SKIP
+    def begin_variation(self) -> None:
+        self.depth += 1
+
+    def end_variation(self) -> None:
+        self.depth -= 1
+
+    def visit_comment(self, comment: str) -> None:
+        self.comment = comment
 
     def visit_move(self, board: chess.Board, move: chess.Move) -> None:
+        if self.depth:
+            return
         if not move:
             self.reason = self.reason or "null move"
         self.codes.append(boards.move_code(move))
+        self.ended = False
 
     def visit_result(self, result: str) -> None:
-        self.marker = self.marker or result
+        if self.marker in ("", "*"):
+            self.marker = result
+        self.ended = True
 
     def handle_error(self, error: Exception) -> None:
         self.reason = self.reason or "illegal move"
 
-    def result(self) -> "Game | Dropped":
-        if not self.reason and not self.codes:
-            self.reason = "no moves"
-        if self.reason:
-            return Dropped(self.reason)
-        return make_game(np.array(self.codes, dtype=np.uint16), self.tags, self.marker)
+    def result(self) -> "_Visitor":
+        return self
 
 
-def make_game(codes: boards.MoveCodes, tags: dict[str, str], marker: str) -> Game:
-    """A game from its moves, tags and termination marker."""
+def _read_any(piece: str, name: str) -> Iterator[tuple[Game | Dropped, bool]]:
+    """The games of a piece as python-chess reads them, and whether each ended with a marker."""
+    handle = io.StringIO(piece)
+    while True:
+        try:
+            read = chess.pgn.read_game(handle, Visitor=_Visitor)
+        except ValueError:
+            # A NAG of thousands of digits, which is too long for an int.
+            yield _NOT_A_GAME, False
+            continue
+        if read is None:
+            return
+        if _in_open_comment(piece, handle.tell(), read.comment):
+            yield Dropped("unclosed comment"), False
+        elif read.reason:
+            yield Dropped(read.reason), read.ended or read.reason in ("variant", "FEN start")
+        elif read.codes:
+            yield _game(read.codes, read.tags, read.marker, name), read.ended
+        else:
+            yield (Dropped("no moves") if read.tags else _NOT_A_GAME), read.ended
+
+
+def _in_open_comment(piece: str, position: int, comment: str | None) -> bool:
+    """Whether the last comment of a game goes on to the end of the text because nothing closes it."""
+    return (
+        position == len(piece)
+        and comment is not None
+        and piece.rfind("{") > piece.rfind("}")
+        and piece.endswith(comment)
+    )
+
+
+def _unusable(tags: dict[str, str]) -> str:
+    """Why the tags rule a game out, if they do."""
+    if tags.get("Variant", "standard").lower() not in _STANDARD:
+        return "variant"
+    return "" if tags.get("FEN", chess.STARTING_FEN) == chess.STARTING_FEN else "FEN start"
+
+
+def _game(codes: list[int], tags: dict[str, str], marker: str, name: str) -> Game:
     result = tags.get("Result", "*")
-    if result not in KNOWN_RESULTS:
-        result = marker or "*"
-    date = tags.get("Date", "")
-    if not date or date.startswith("?"):
-        date = tags.get("UTCDate", date)
+    date = tags.get("Date", "?")
     return Game(
-        codes,
-        result,
+        np.array(codes, dtype=np.uint16),
+        result if result in KNOWN_RESULTS else marker or "*",
         _elo(tags.get("WhiteElo", "")),
         _elo(tags.get("BlackElo", "")),
         tags.get("ECO") or None,
-        date or None,
+        tags.get("UTCDate", date) if date.startswith("?") else date,
         tags.get("Event") or None,
+        name,
     )
 
 
 def _elo(text: str) -> int | None:
-    return int(text) if text.isdecimal() and 0 < len(text) < 5 and int(text) else None
-
-
-def _unusable(tags: dict[str, str]) -> str:
-    variant = tags.get("Variant", "standard").lower()
-    if variant not in ("standard", "chess", "classical", "normal", "from position"):
-        return "variant"
-    fen = tags.get("FEN", chess.STARTING_FEN)
-    return "" if fen == chess.STARTING_FEN else "FEN start"
-
-
-def parse_chunk(chunk: bytes) -> list[Game | Dropped]:
-    """The games of a chunk."""
-    try:
-        text = chunk.decode()
-    except UnicodeDecodeError:
-        text = chunk.decode("latin-1")
-    handle = io.StringIO(text)
-    games = []
-    while (game := chess.pgn.read_game(handle, Visitor=_Lean)) is not None:
-        games.append(game)
-    return games
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def read_games(sources: list[Source], workers: int = 0) -> Iterator[tuple[Source, Game | Dropped]]:
-    """Games and dropped ones of several inputs, in input order."""
-    import multiprocessing
-
-    workers = workers or os.cpu_count() or 1
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield from _in_order(pool, sources, in_flight=2 * workers + 2)
-    except OSError as error:
-        raise FailureError(str(error)) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _in_order(pool: Executor, sources: list[Source], in_flight: int) -> Iterator[tuple[Source, Game | Dropped]]:
-    pending: deque[tuple[Source, Future[list[Game | Dropped]]]] = deque()
-    for source in sources:
-        for chunk in split_games(source.text()):
-            pending.append((source, pool.submit(parse_chunk, chunk)))
-            if len(pending) >= in_flight:
-                done, future = pending.popleft()
-                for game in future.result():
-                    yield done, game
-    while pending:
-        done, future = pending.popleft()
-        for game in future.result():
-            yield done, game
-
-
-def read_pgn(source: str, limit: int | None = None) -> list[Game]:
-    """The first usable games of one input, read in this process."""
-    games = (
-        game for chunk in split_games(Source(source).text()) for game in parse_chunk(chunk) if isinstance(game, Game)
-    )
-    return list(islice(games, limit))
+    return int(text) if text.isdecimal() and 3 <= len(text) <= 4 else None

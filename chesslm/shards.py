@@ -38,10 +38,12 @@ class ShardWriter:
     Args:
         folder: the dataset folder, which exists.
         split: train, val or test.
+        shard_tokens: a shard is closed after so many.
+        columns: ``pyarrow.Schema`` of the table of games; None guesses it from each shard's rows.
     """
 
-    def __init__(self, folder: Path, split: str, shard_tokens: int = SHARD_TOKENS) -> None:
-        self.folder, self.split, self.shard_tokens = folder, split, shard_tokens
+    def __init__(self, folder: Path, split: str, shard_tokens: int = SHARD_TOKENS, columns: Any = None) -> None:
+        self.folder, self.split, self.shard_tokens, self.columns = folder, split, shard_tokens, columns
         self.games = self.tokens = self.shards = 0
         self.written: list[Path] = []
         self._reset()
@@ -78,7 +80,7 @@ class ShardWriter:
             with self._file(f"{stem}.{name}.npy") as path, path.open("wb") as file:
                 np.save(file, array)
         with self._file(f"{stem}.games.parquet") as path:
-            pq.write_table(pa.Table.from_pylist(self._rows), path)
+            pq.write_table(pa.Table.from_pylist(self._rows, self.columns), path)
         self.games += len(self._ids)
         self.tokens += self._held
         self.shards += 1
