@@ -116,6 +116,8 @@ def read_moves(tokens: list[str]) -> list[int] | None:
                 return None
             taken = target if other & to else -1
             if piece == PAWN:
+                if promotion and (target > chess.H1) != white:
+                    return None
                 behind = target - 8 if white else target + 8
                 if origins & to:
                     if taken >= 0:
@@ -134,9 +136,9 @@ def read_moves(tokens: list[str]) -> list[int] | None:
             elif piece == KNIGHT:
                 origins &= BB_KNIGHT_ATTACKS[target]
             elif piece == KING:
-                origins &= BB_KING_ATTACKS[target] & ~(
-                    BB_KING_ATTACKS[other_king] if BB_KING_ATTACKS[other_king] & to else 0
-                )
+                if BB_KING_ATTACKS[other_king] & to:
+                    return None
+                origins &= BB_KING_ATTACKS[target]
             else:
                 reach = 0
                 if piece != ROOK:

@@ -194,7 +194,7 @@ def split_games(
 
     Args:
         blocks: the text, cut anywhere.
-        chunk_bytes: a chunk is at least this long, the last one apart.
+        chunk_bytes: text to gather before a chunk is cut off it.
         game_bytes: no more than this is held to find a game's end.
     """
     parts: list[bytes] = []
