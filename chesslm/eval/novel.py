@@ -14,6 +14,8 @@ second on one core, reading the shards included, against 0.1 million by python-c
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import chess
@@ -197,17 +199,43 @@ def first_novel_ply(games: Sequence[boards.MoveCodes], split: Split, tokenizer: 
 
 def _occur(wanted: NDArray[np.uint64], split: Split, tokenizer: GameTokenizer) -> NDArray[np.bool_]:
     """Which of the hashes (sorted, without doubles) are positions of the split's games."""
-    # A look into a small table by the low bits passes over most training positions (a binary search is 20 times
-    # dearer); it has 16 entries or more for each wanted hash.
-    mask = np.uint64((1 << max(16, (16 * len(wanted)).bit_length())) - 1)
-    maybe = np.zeros(int(mask) + 1, dtype=np.bool_)
-    maybe[wanted & mask] = True
     known = np.zeros(len(wanted), dtype=np.bool_)
+    keys = KeySet(wanted)
     for shard in range(len(split.ids)):
-        hashes = position_hashes(*move_codes(split, shard, tokenizer))
-        hashes = hashes[maybe[hashes & mask]]
-        places = np.searchsorted(wanted, hashes)
-        places[places == len(wanted)] = 0
-        if len(wanted):
-            known[places[wanted[places] == hashes]] = True
+        _, places = keys.find(position_hashes(*move_codes(split, shard, tokenizer)))
+        known[places] = True
     return known
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """Some keys to be found among very many.
+
+    Attributes:
+        keys: ascending, without doubles, uint64, shape (keys,).
+    """
+
+    keys: NDArray[np.uint64]
+
+    @cached_property
+    def _bits(self) -> int:
+        return max(16, (16 * len(self.keys)).bit_length())
+
+    def _slots(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4)."""
+        return keys * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - self._bits)
+
+    @cached_property
+    def _taken(self) -> NDArray[np.bool_]:
+        taken = np.zeros(1 << self._bits, dtype=np.bool_)
+        taken[self._slots(self.keys)] = True
+        return taken
+
+    def find(self, among: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where keys of the set stand in an array, and which ones they are: two arrays of one length."""
+        # One look at a table of bits passes over most of the rest; the binary search is 20 times dearer.
+        at = np.flatnonzero(self._taken[self._slots(among)])
+        found = among[at]
+        place = np.searchsorted(self.keys, found)
+        hit = np.flatnonzero(self.keys.take(place, mode="clip") == found) if len(self.keys) else at[:0]
+        return at[hit], place[hit]
