@@ -90,12 +90,13 @@ def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[S
             marked = marked or parsed.marked
             if last:
                 source.truncated |= not parsed.ended and _cut(items, ends_in_newline, marked)
+                if not games:
+                    why = "truncated before its first game ends" if source.truncated else "no chess game in it"
+                    raise InputError(f"{source.where}: {why}; is it a whole PGN?")
                 if source.truncated:
                     if items and not parsed.ended:
                         items[-1] = Dropped("truncated")
                     print(f"chesslm: {source.where} is truncated; only its whole games are read", file=sys.stderr)
-                if not games:
-                    raise InputError(f"{source.where}: no chess game in it; is it PGN?")
                 games, marked = 0, False
             for item in items:
                 yield source, item
@@ -288,9 +289,9 @@ def _read_any(piece: str, name: str) -> Iterator[tuple[Game | Dropped, bool]]:
         try:
             read = chess.pgn.read_game(handle, Visitor=_Visitor)
         except ValueError:
-            # A NAG of thousands of digits, which is too long for an int.
-            yield _NOT_A_GAME, False
-            continue
+            # A NAG of thousands of digits is no int to Python, and where its game ends python-chess does not say.
+            yield Dropped("illegal move"), True
+            return
         if read is None:
             return
         if _in_open_comment(piece, handle.tell(), read.comment):
@@ -305,12 +306,7 @@ def _read_any(piece: str, name: str) -> Iterator[tuple[Game | Dropped, bool]]:
 
 def _in_open_comment(piece: str, position: int, comment: str | None) -> bool:
     """Whether the last comment of a game goes on to the end of the text because nothing closes it."""
-    return (
-        position == len(piece)
-        and comment is not None
-        and piece.rfind("{") > piece.rfind("}")
-        and piece.endswith(comment)
-    )
+    return position == len(piece) and comment is not None and piece.endswith(("{" + comment, "{ " + comment))
 
 
 def _unusable(tags: dict[str, str]) -> str:
@@ -322,14 +318,14 @@ def _unusable(tags: dict[str, str]) -> str:
 
 def _game(codes: list[int], tags: dict[str, str], marker: str, name: str) -> Game:
     result = tags.get("Result", "*")
-    date = tags.get("Date", "?")
+    date = tags.get("Date", "")
     return Game(
         np.array(codes, dtype=np.uint16),
         result if result in KNOWN_RESULTS else marker or "*",
         _elo(tags.get("WhiteElo", "")),
         _elo(tags.get("BlackElo", "")),
         tags.get("ECO") or None,
-        tags.get("UTCDate", date) if date.startswith("?") else date,
+        date if date[:1].isdecimal() else tags.get("UTCDate") or date or None,
         tags.get("Event") or None,
         name,
     )

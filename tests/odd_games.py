@@ -119,7 +119,7 @@ def _movetext(draw: random.Random, codes: MoveCodes) -> str:
             if draw.random() < 0.05:
                 pieces.append(" " + _variation(draw, board, move))
             if draw.random() < 0.003:
-                pieces.append(draw.choice((" Ke5", " --", " Qxh8", " e9", " Z0", " 1-0", " )", " (", " @@@@")))
+                pieces.append(draw.choice((" Ke5", " --", " Qxh8", " e9", " Z0", " 1-0", " (", " @@@@")))
         pieces.append(draw.choice((" ",) * 8 + ("\n", "  ", " \n", "\t")))
         board.push(move)
     return "".join(pieces)
