@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from chesslm.errors import FailureError, InputError
@@ -37,11 +38,31 @@ def processes(workers: int = 0) -> Iterator[Executor]:
     if cores(workers) == 1:
         yield _Here()
         return
-    pool = ProcessPoolExecutor(cores(workers), get_context("spawn"), initializer=_start_worker)
+    context = get_context("spawn")
+    parent_alive, our_end = context.Pipe(duplex=False)
+    pool = _Pool(cores(workers), context, initializer=_start_worker, initargs=(parent_alive,))
     try:
         yield pool
     finally:
+        # Ends them at once, even in the middle of something: nobody will ask for it any more.
+        our_end.close()
         pool.shutdown(cancel_futures=True)
+        parent_alive.close()
+
+
+at_worker_end: list[Callable[[], object]] = []
+"""What a worker process still has to do when it is ended early, such as to kill a child of its own."""
+
+
+class _Pool(ProcessPoolExecutor):
+    """Ctrl-C waits while a worker is started: a process started meanwhile never hears it, so only we clean up."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Here(Executor):
@@ -73,8 +94,7 @@ def in_order(
     pending: deque[tuple[T, Future[R]]] = deque()
     try:
         for label, arguments in calls:
-            with _interrupts_held():
-                pending.append((label, executor.submit(function, *arguments)))
+            pending.append((label, executor.submit(function, *arguments)))
             while pending and (len(pending) >= ahead or pending[0][1].done()):
                 label, future = pending.popleft()
                 yield label, future.result()
@@ -85,23 +105,17 @@ def in_order(
         raise FailureError("a worker process was killed (out of memory?); try fewer --workers") from error
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits a moment: a process started meanwhile never hears it, so only this one speaks and cleans up."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _start_worker(parent_alive: Connection) -> None:
+    """Let a worker end as soon as the parent closes its end of the pipe, or is killed.
 
-
-def _start_worker() -> None:
-    """Let a worker end with its parent even when that is killed; the pool alone would wait for ever."""
-    parent = parent_process()
-    assert parent is not None
+    The pool alone would wait for ever: each worker holds the writing end of its own queue.
+    """
 
     def end_with_parent() -> None:
-        connection.wait([parent.sentinel])
+        parent_alive.poll(None)
+        for act in at_worker_end:
+            with suppress(OSError):
+                act()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
