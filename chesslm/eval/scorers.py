@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel
-from chesslm.tokenizer import PAD, GameTokenizer
+from chesslm.tokenizer import BOS, PAD, GameTokenizer
 
 NO_LIMIT = 1 << 30
 """The context of a scorer that looks back as far as you like."""
@@ -84,7 +84,7 @@ class ModelScorer:
     loaded: LoadedModel
 
     def __post_init__(self) -> None:
-        probe = torch.zeros((1, 1), dtype=torch.long, device=self.loaded.device)
+        probe = torch.full((1, 1), BOS, device=self.loaded.device)
         with torch.inference_mode():
             whole = self.loaded.model(input_ids=probe, use_cache=False).logits
             if not torch.allclose(whole, self._head(self._body(input_ids=probe)), rtol=1e-3, atol=1e-3):

@@ -1,0 +1,84 @@
+"""95 % intervals: bootstrap over games, Wilson's where trials are independent, the rule of three at 0 and 1.
+
+Positions of one game are not independent, so whole games are drawn anew (Efron and Tibshirani 1993, ch. 8); the
+figure of each resample is a ratio of sums over its games. Intervals say how much the choice of games matters,
+nothing of training seeds.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chesslm.eval.results import Metric
+
+RESAMPLES = 1000
+LEVEL = 95
+Floats = NDArray[np.float64]
+
+
+class Bootstrap:
+    """Resamples of games, the same for every figure, so that differences of figures have intervals too.
+
+    Args:
+        games: how many there are.
+        seed: of the resamples.
+    """
+
+    def __init__(self, games: int, seed: int) -> None:
+        self.games, self.seed = games, seed
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """How often each resample holds each game, shape (RESAMPLES, games)."""
+        rng = np.random.default_rng(self.seed)
+        return rng.multinomial(self.games, np.full(self.games, 1 / self.games), RESAMPLES).astype(np.float32)
+
+    def ratios(self, sums: Floats, counts: Floats) -> Floats:
+        """Ratio of sums of each resample; not a number where a resample has no rows.
+
+        Args:
+            sums: of each game, (games, ...).
+            counts: likewise.
+
+        Returns:
+            Shape (RESAMPLES, ...).
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.tensordot(self.weights, sums, 1) / np.tensordot(self.weights, counts, 1)
+
+
+def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool) -> Metric:
+    """A metric from its resamples.
+
+    Args:
+        value: over all games.
+        resampled: of each resample, (RESAMPLES,).
+        n: rows.
+        games: games that have rows.
+        rate: whether it is a rate, for which the rule of three holds at 0 and 1.
+    """
+    if rate and value in (0.0, 1.0):
+        return Metric(value, *rule_of_three(value, games), n)
+    if games < 2:
+        return Metric(value, None, None, n)
+    low, high = np.nanpercentile(resampled, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    return Metric(value, float(low), float(high), n)
+
+
+def rule_of_three(value: float, trials: int) -> tuple[float, float]:
+    """Interval of a rate that was 0 or 1 in every trial (Hanley and Lippman-Hand 1983): 3 / trials wide."""
+    width = min(1.0, 3 / trials)
+    return (0.0, width) if value == 0 else (1 - width, 1.0)
+
+
+def of_trials(successes: int, trials: int) -> Metric:
+    """A rate of independent trials, with Wilson's score interval (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    value = successes / trials
+    if value in (0.0, 1.0):
+        return Metric(value, *rule_of_three(value, trials), trials)
+    interval: Any = binomtest(successes, trials).proportion_ci(LEVEL / 100, method="wilson")
+    return Metric(value, float(interval.low), float(interval.high), trials)

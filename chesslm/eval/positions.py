@@ -1,0 +1,213 @@
+"""What is true of each position of a game, by python-chess: legal moves, phase, check, special moves.
+
+Games as move codes in, flat arrays over the plies of all games out (P in all, in the order of the games), so that a
+metric by group is a sum over a mask. The work is spread over a pool of processes, which import no torch.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from enum import IntFlag
+from functools import cached_property
+from typing import Any
+
+import chess
+import numpy as np
+from numpy.typing import NDArray
+
+from chesslm import boards
+
+PHASES = ("opening", "middlegame", "endgame")
+CHUNK_GAMES = 16
+"""Games a worker gets at once: about 50 ms of work."""
+
+
+class Special(IntFlag):
+    """What is special about the move that was played, or about the position it was played in."""
+
+    CASTLING = 1
+    EN_PASSANT = 2
+    PROMOTION = 4
+    PINNED_PIECE = 8
+    """A piece of the side to move is pinned to its king."""
+    DOUBLE_CHECK = 16
+    CHECK = 32
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The positions before each move of some games.
+
+    Attributes:
+        lengths: plies of each game, int64 (games,).
+        played: code of the move that was played, uint16 (P,).
+        legal: codes of the legal moves, one position after the other, uint16 (sum of n_legal,).
+        n_legal: how many each position has, int64 (P,).
+        phase: index into ``PHASES``, uint8 (P,).
+        piece: type of the piece that was moved, 1 (pawn) to 6 (king), uint8 (P,).
+        special: ``Special`` bits, uint8 (P,).
+    """
+
+    lengths: NDArray[np.int64]
+    played: boards.MoveCodes
+    legal: boards.MoveCodes
+    n_legal: NDArray[np.int64]
+    phase: NDArray[np.uint8]
+    piece: NDArray[np.uint8]
+    special: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.played)
+
+    @cached_property
+    def first(self) -> NDArray[np.int64]:
+        """Where each game begins, and the end, shape (games + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @cached_property
+    def game(self) -> NDArray[np.int64]:
+        """The game of each position, shape (P,)."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @cached_property
+    def ply(self) -> NDArray[np.int64]:
+        """The ply of each position, from 0, shape (P,)."""
+        return np.arange(len(self)) - self.first[self.game]
+
+    @cached_property
+    def first_legal(self) -> NDArray[np.int64]:
+        """Where the legal moves of each position begin in ``legal``, and the end, shape (P + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.n_legal)])
+
+    def legal_codes(self, position: int) -> boards.MoveCodes:
+        """The legal moves of one position."""
+        return self.legal[self.first_legal[position] : self.first_legal[position + 1]]
+
+
+def find_positions(games: Sequence[boards.MoveCodes], pool: Executor) -> Positions:
+    """The positions of games of legal moves from the standard start."""
+    parts = pool.map(_facts, _chunks(games))
+    legal, n_legal, phase, piece, special = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    lengths = np.array([len(game) for game in games], dtype=np.int64)
+    return Positions(lengths, np.concatenate(games), legal, n_legal.astype(np.int64), phase, piece, special)
+
+
+def illegal_kinds(
+    positions: Positions, chosen: boards.MoveCodes, where: NDArray[np.int64], pool: Executor
+) -> list[boards.Illegal]:
+    """Why moves are illegal.
+
+    Args:
+        positions: of some games.
+        chosen: the illegal move of each position asked about, 0 for no move at all, uint16 (n,).
+        where: those positions, rising, shape (n,).
+        pool: processes.
+
+    Returns:
+        The kind of each of them.
+    """
+    games, asked, moves = [], [], []
+    for game in np.unique(positions.game[where]).tolist():
+        start, stop = positions.first[game : game + 2]
+        here = slice(*np.searchsorted(where, (start, stop)))
+        games.append(positions.played[start:stop])
+        asked.append(where[here] - start)
+        moves.append(chosen[here])
+    answers = pool.map(_kinds, _chunks(games), _chunks(asked), _chunks(moves))
+    return [kind for chunk in answers for kind in chunk]
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), CHUNK_GAMES):
+        yield items[start : start + CHUNK_GAMES]
+
+
+# In a worker
+
+
+def _facts(games: Sequence[boards.MoveCodes]) -> tuple[NDArray[Any], ...]:
+    legal: list[int] = []
+    n_legal: list[int] = []
+    phases: list[int] = []
+    pieces: list[int] = []
+    specials: list[int] = []
+    for game in games:
+        phase = 0
+        moves = boards.to_moves(game)
+        for move, board in zip(moves, boards.replay(moves), strict=False):
+            before = len(legal)
+            legal += boards.legal_codes(board)
+            n_legal.append(len(legal) - before)
+            phase = max(phase, game_phase(board))
+            phases.append(phase)
+            pieces.append(board.piece_type_at(move.from_square) or 0)
+            specials.append(special(board, move))
+    return (
+        np.array(legal, dtype=np.uint16),
+        np.array(n_legal, dtype=np.uint8),
+        *(np.array(values, dtype=np.uint8) for values in (phases, pieces, specials)),
+    )
+
+
+def _kinds(
+    games: Sequence[boards.MoveCodes], asked: Sequence[NDArray[np.int64]], moves: Sequence[boards.MoveCodes]
+) -> list[boards.Illegal]:
+    kinds: list[boards.Illegal] = []
+    for game, plies, codes in zip(games, asked, moves, strict=True):
+        wanted = dict(zip(plies.tolist(), codes.tolist(), strict=True))
+        for ply, board in enumerate(boards.replay(boards.to_moves(game[: max(wanted)]))):
+            if ply in wanted:
+                kind = boards.illegal_kind(board, boards.code_move(wanted[ply]) if wanted[ply] else None)
+                assert kind, f"{boards.code_move(wanted[ply])} is legal in {board.fen()}"
+                kinds.append(kind)
+    return kinds
+
+
+def game_phase(board: chess.Board) -> int:
+    """Index into ``PHASES``: endgame with at most 6 pieces other than pawns and kings on the board, middlegame with
+    at most 10 or when a side has fewer than 4 of its men left on its first rank, else opening.
+
+    After lichess's Divider (scalachess, Divider.scala), without its measure of mixed-up sides. A game never goes
+    back to an earlier phase; that is the caller's to see to.
+    """
+    pieces = (board.occupied & ~board.pawns & ~board.kings).bit_count()
+    if pieces <= 6:
+        return 2
+    home = min(
+        (board.occupied_co[chess.WHITE] & chess.BB_RANK_1).bit_count(),
+        (board.occupied_co[chess.BLACK] & chess.BB_RANK_8).bit_count(),
+    )
+    return 1 if pieces <= 10 or home < 4 else 0
+
+
+def special(board: chess.Board, move: chess.Move) -> Special:
+    """What is special about a move and the position before it."""
+    found = 0
+    checkers = board.checkers_mask().bit_count()
+    if checkers:
+        found |= Special.CHECK
+    if checkers > 1:
+        found |= Special.DOUBLE_CHECK
+    if pinned(board):
+        found |= Special.PINNED_PIECE
+    if move.promotion:
+        found |= Special.PROMOTION
+    if board.is_castling(move):
+        found |= Special.CASTLING
+    if board.is_en_passant(move):
+        found |= Special.EN_PASSANT
+    return Special(found)
+
+
+def pinned(board: chess.Board) -> int:
+    """The pieces of the side to move that are pinned to its king, as a bitboard."""
+    king = board.king(board.turn)
+    assert king is not None
+    straight = (chess.BB_RANK_ATTACKS[king][0] | chess.BB_FILE_ATTACKS[king][0]) & (board.rooks | board.queens)
+    diagonal = chess.BB_DIAG_ATTACKS[king][0] & (board.bishops | board.queens)
+    found = 0
+    for sniper in chess.scan_forward((straight | diagonal) & board.occupied_co[not board.turn]):
+        between = chess.between(king, sniper) & board.occupied
+        if between.bit_count() == 1:
+            found |= between & board.occupied_co[board.turn]
+    return found
