@@ -1,0 +1,1 @@
+"""Playing: who chooses moves (``player``) and where one plays them (``terminal``)."""

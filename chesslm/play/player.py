@@ -1,0 +1,163 @@
+"""Players: a board with its game goes in, a chosen move comes out, with what the player thought of first.
+
+A model writes a move token by token, special tokens taken out. Its *raw choice* is what it writes: the likeliest
+token each time (temperature 0) or one drawn. Where that is legal it is played. Where not, the policy decides:
+
+- ``mask``: the likeliest legal move, or one drawn from the legal moves renormalised;
+- ``retry``: up to three draws in all, then mask. At temperature 0 a draw never changes, so this is mask.
+
+Drawing and then masking gives each legal move the same chance as masking at once, so the policy changes nothing
+but what is left to say about the raw choice.
+
+A model can look back at so many tokens and no further; dropping the oldest moves would leave it a game that was
+never played. Past its context it therefore plays uniformly random legal moves, and the choice says so
+(``policy == "context"``): with 512 tokens that is from the 512th ply on.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import chess
+import numpy as np
+
+from chesslm import boards
+from chesslm.errors import InputError
+from chesslm.play.thought import Candidate, Reader, Thought
+
+if TYPE_CHECKING:
+    from chesslm.model import LoadedModel
+
+POLICIES = ("mask", "retry")
+DRAWS = 3
+"""Raw choices that ``retry`` makes at most."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A player's move and how it came about.
+
+    Attributes:
+        move: the legal move to play.
+        raw: raw choices in the order they were made; a legal one is the last, and is the move.
+        policy: None where the first raw choice is the move, else what led to it: ``mask``, ``retry`` or, past the
+            model's context, ``context``.
+        candidates: as ``Player.candidates`` gives them.
+    """
+
+    move: chess.Move
+    raw: tuple[Candidate, ...]
+    policy: str | None
+    candidates: tuple[Candidate, ...]
+
+
+class Player(Protocol):
+    """Anything that chooses moves. Boards start from the standard position and carry their moves."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in tables and PGN."""
+        ...
+
+    def candidates(self, board: chess.Board) -> tuple[Candidate, ...]:
+        """Its likeliest moves and every legal one, likeliest first; empty where it cannot say."""
+        ...
+
+    def choose(self, board: chess.Board) -> Choice:
+        """Its move in a game that is not over; the board is not changed."""
+        ...
+
+
+class RandomPlayer:
+    """Plays uniformly random legal moves.
+
+    Args:
+        seed: of its draws; None for others each time.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._random = np.random.default_rng(seed)
+
+    def candidates(self, board: chess.Board) -> tuple[Candidate, ...]:
+        """All legal moves, equally likely."""
+        legal = list(board.generate_legal_moves())
+        return tuple(Candidate(move.uci(), move, 1 / len(legal), None) for move in legal)
+
+    def choose(self, board: chess.Board) -> Choice:
+        """One of the legal moves."""
+        candidates = self.candidates(board)
+        drawn = candidates[self._random.integers(len(candidates))]
+        assert drawn.move
+        return Choice(drawn.move, (drawn,), None, candidates)
+
+
+class ModelPlayer:
+    """Plays what a model writes.
+
+    Keys and values of the game so far are kept, so that a move costs one forward pass of the tokens that are new
+    (and one of all beginnings of a move together, where moves have several tokens); taking moves back costs no
+    more.
+
+    Args:
+        loaded: the model.
+        policy: what to do about an illegal raw choice: mask or retry.
+        temperature: 0 takes the likeliest token; above, tokens are drawn with logits divided by it.
+        seed: of the draws; None for others each time.
+
+    Raises:
+        InputError: no such policy, or no such temperature.
+    """
+
+    def __init__(
+        self, loaded: "LoadedModel", policy: str = "mask", temperature: float = 0.0, seed: int | None = None
+    ) -> None:
+        check_policy(policy, temperature)
+        self.name, self.policy, self.temperature = loaded.name, policy, temperature
+        self.context = loaded.context
+        self._tokenizer = loaded.tokenizer
+        self._reader = Reader(loaded)
+        self._random = np.random.default_rng(seed)
+
+    def candidates(self, board: chess.Board) -> tuple[Candidate, ...]:
+        """Every legal move and the likeliest others, likeliest first; empty past the context.
+
+        In notations of several tokens an illegal move is found if it is as likely as ``FLOOR``, and may be if less.
+        """
+        thought = self._think(board)
+        return thought.candidates() if thought else ()
+
+    def choose(self, board: chess.Board) -> Choice:
+        """Its move by temperature and policy.
+
+        Raises:
+            InputError: the game does not start from the standard position.
+        """
+        thought = self._think(board)
+        if thought is None:
+            legal = list(board.generate_legal_moves())
+            return Choice(legal[self._random.integers(len(legal))], (), "context", ())
+        raw: list[Candidate] = []
+        draws = DRAWS if self.policy == "retry" and self.temperature > 0 else 1
+        for _ in range(draws):
+            drawn = thought.candidate(thought.write(self.temperature, self._random))
+            raw.append(drawn)
+            if drawn.move and not drawn.illegal:
+                return Choice(drawn.move, tuple(raw), "retry" if len(raw) > 1 else None, thought.candidates())
+        return Choice(thought.legal_move(self.temperature, self._random), tuple(raw), "mask", thought.candidates())
+
+    def _think(self, board: chess.Board) -> Thought | None:
+        """What the model would write here; None past the context."""
+        if board.root() != chess.Board():
+            raise InputError("a model of move sequences plays only from the standard position, not from a FEN")
+        ids = self._tokenizer.encode(boards.to_codes(board.move_stack)).ids.tolist()
+        thought = Thought(self._reader, self._tokenizer, board, ids, room=self.context - len(ids))
+        return thought if thought.fits else None
+
+
+def check_policy(policy: str, temperature: float) -> None:
+    """Raise InputError unless the policy is known and the temperature 0 or from 0.01 to 100."""
+    if policy not in POLICIES:
+        raise InputError(f"unknown policy {policy!r}; policies are {' and '.join(POLICIES)}")
+    if temperature != 0 and not 0.01 <= temperature <= 100:
+        raise InputError(f"the temperature is 0 or from 0.01 to 100, not {temperature:g}")
