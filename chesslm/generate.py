@@ -42,7 +42,7 @@ NODES = (10, 1000)
 """Fewest and most nodes an engine looks at for a move, log-uniform, drawn for each side of each game."""
 MAX_SLIPS = 0.25
 """Half of the sides play a random move instead of the engine's with a chance drawn up to this; the others never."""
-ENGINE_SECONDS = 10.0
+ENGINE_SECONDS = 60.0
 """How long an engine may take to say ``uciok``, and for a move."""
 
 CHUNK = 50
