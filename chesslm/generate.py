@@ -14,6 +14,7 @@ import asyncio
 import bz2
 import gzip
 import hashlib
+import logging
 import os
 import random
 import shlex
@@ -146,6 +147,8 @@ def engine_games(numbers: range, seed: int, command: list[str]) -> list[str]:
 
 async def _engine_games(numbers: range, seed: int, command: list[str]) -> list[str]:
     name = shlex.join(command)
+    # What an engine says besides UCI, on stdout or stderr, python-chess would print as warnings.
+    logging.getLogger("chess.engine").setLevel(logging.CRITICAL)
     try:
         # Its own process group: a Ctrl-C in the terminal is ours to handle.
         transport, engine = await chess.engine.UciProtocol.popen(command, setpgrp=True)
@@ -156,9 +159,10 @@ async def _engine_games(numbers: range, seed: int, command: list[str]) -> list[s
         try:
             await asyncio.wait_for(engine.initialize(), ENGINE_SECONDS)
         except (chess.engine.EngineError, TimeoutError) as error:
-            raise InputError(f"{name} does not answer as a UCI engine; give uci: the command of one") from error
-        options = {"Threads": 1, "Hash": 1}
-        await engine.configure({key: value for key, value in options.items() if key in engine.options})
+            why = str(error) or f"no uciok within {ENGINE_SECONDS:.0f} s"
+            raise InputError(f"{name} is no UCI engine ({why}); give uci: the command of one") from error
+        least = {key: engine.options[key].min or 1 for key in ("Threads", "Hash") if key in engine.options}
+        await engine.configure(least)
         return [await _engine_game(number, seed, engine) for number in numbers]
     except chess.engine.EngineTerminatedError as error:
         raise FailureError(f"{name}: the engine died in the middle of a game") from error
@@ -190,7 +194,7 @@ async def _engine_game(number: int, seed: int, engine: chess.engine.UciProtocol)
         if answer.move is None:
             raise chess.engine.EngineError("no move where there are legal ones")
         game.push(answer.move)
-    name = engine.id.get("name", "engine")
+    name = engine.id.get("name", "engine").replace('"', "'")  # in PGN a tag ends with "
     players = [f"{name}, {n} nodes" + (f", {p:.0%} random" if p else "") for n, p in zip(nodes, slips, strict=True)]
     tags = {"White": players[0], "Black": players[1], "RandomOpeningPlies": str(opening)}
     return game.pgn(number, "Engine games of varied strength", tags)
@@ -260,7 +264,8 @@ class Game:
             "Site": "chesslm generate",
             "Date": "????.??.??",
             "Round": str(number + 1),
-            **{"White": tags["White"], "Black": tags["Black"]},
+            "White": tags["White"],  # this order is PGN's
+            "Black": tags["Black"],
             "Result": result,
             **tags,
             "Termination": how,

@@ -132,7 +132,7 @@ import sys, time
 for line in sys.stdin:
     word = line.split()[0]
     if word == "uci":
-        print("id name Fake\\nuciok", flush=True)
+        print('id name My "Fake"\\noption name Hash type spin default 4 min 2 max 8\\nuciok', flush=True)
     elif word == "isready":
         print("readyok", flush=True)
     elif word == "go":
@@ -153,6 +153,13 @@ def fake_engine(tmp_path):
     return make
 
 
+def test_an_engine_may_be_called_anything(fake_engine, monkeypatch):
+    monkeypatch.setattr(generating, "OPENING_PLIES", (generating.MAX_PLIES, generating.MAX_PLIES))
+    command = generating._engine_command(fake_engine("pass")[4:])
+    (game,) = read(generating.engine_games(range(1), seed=2, command=command)[0])
+    assert game.headers["White"].startswith("My 'Fake', ")
+
+
 @pytest.mark.parametrize(
     ("go", "says"),
     [
@@ -168,13 +175,17 @@ def test_an_engine_that_fails_ends_it(tmp_path, fake_engine, monkeypatch, go, sa
         generating.engine_games(range(1), seed=1, command=generating._engine_command(fake_engine(go)[4:]))
 
 
-def test_a_dead_engine_is_one_line_and_leaves_nothing(tmp_path, run_cli, fake_engine):
-    engine = fake_engine("sys.exit(0)")
+@pytest.mark.parametrize(
+    ("go", "says"),
+    [("raise SystemExit('my last words')", "died"), ('print("what?\\nbestmove e9e9", flush=True)', "rules")],
+)
+def test_an_engine_that_fails_is_one_line_and_leaves_nothing(tmp_path, run_cli, fake_engine, go, says):
+    engine = fake_engine(go)
     out = tmp_path / "out" / "games.pgn.zst"
     out.parent.mkdir()
     done = run_cli("generate", out, "--games", "200", "--by", engine, "--workers", "2")
     assert done.code == 1
-    assert re.fullmatch(r"chesslm: \S+fake-engine: the engine died .*\n", done.err)
+    assert re.fullmatch(rf"chesslm: \S+fake-engine: .*{says}.*\n", done.err)
     assert not list(out.parent.iterdir())
 
 
