@@ -55,13 +55,21 @@ def logits(scorer: baselines.NGram | baselines.UniformLegal, games: Sequence[boa
     return [row[: len(game) + 1] for row, game in zip(out, games, strict=True)]
 
 
-def formula(train: list[list[int]], order: int, history: list[int]) -> dict[int, float]:
-    """The docstring's recursion, word for word."""
-    followers: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+Followers = dict[tuple[int, ...], Counter[int]]
+
+
+def count(train: list[list[int]], order: int) -> Followers:
+    """What followed each context of up to so many tokens, and how often."""
+    followers: Followers = defaultdict(Counter)
     for game in train:
         for i in range(1, len(game)):
             for length in range(min(order, i) + 1):
                 followers[tuple(game[i - length : i])][game[i]] += 1
+    return followers
+
+
+def formula(followers: Followers, context: tuple[int, ...]) -> dict[int, float]:
+    """The docstring's recursion, word for word."""
     events = [i for i in range(len(MOVES)) if i not in (PAD, BOS, UNK)]
 
     def probability(context: tuple[int, ...], word: int) -> float:
@@ -72,7 +80,6 @@ def formula(train: list[list[int]], order: int, history: list[int]) -> dict[int,
         discounted = max(seen[word] - baselines.DISCOUNT, 0)
         return (discounted + baselines.DISCOUNT * len(seen) * shorter) / seen.total()
 
-    context = tuple(history[-order:]) if order else ()
     return {word: probability(context, word) for word in events}
 
 
@@ -80,10 +87,11 @@ def formula(train: list[list[int]], order: int, history: list[int]) -> dict[int,
 def test_ngram_is_its_formula(tmp_path: Path, order: int) -> None:
     ngram = baselines.fit_ngram(write_split(tmp_path / "data"), MOVES, GAMES, order)
     train = [MOVES.encode(game, result).ids.tolist() for game, result in zip(TRAIN, RESULTS, strict=True)]
+    followers = count(train, order)
     checked = 0
     for game, scores in list(zip(ids_of(GAMES), logits(ngram, GAMES), strict=True))[:3]:
         for node in range(0, len(game), 7):
-            expected = formula(train, order, game[: node + 1])
+            expected = formula(followers, tuple(game[max(0, node + 1 - order) : node + 1]))
             assert math.isclose(sum(expected.values()), 1, rel_tol=1e-9)
             got = scores[node].exp()
             assert got[[PAD, BOS, UNK]].tolist() == [0, 0, 0]
