@@ -63,9 +63,9 @@ def movetext(pgn: str) -> list[str]:
 
 
 def test_random_games_are_legal_and_say_how_they_ended():
-    pgn = "".join(generating.random_games(range(60), seed=3))
+    pgn = "".join(generating.random_games(range(30), seed=3))
     games = read(pgn)
-    assert len(games) == 60
+    assert len(games) == 30
     for game in games:
         check_game(game, claims=False)
     # Letter by letter what python-chess would write: SAN, line breaks and all.
@@ -86,12 +86,12 @@ def test_random_moves_are_uniform(monkeypatch):
 
 def test_the_number_of_workers_changes_nothing(tmp_path):
     for workers in (1, 3):
-        generate(tmp_path / f"{workers}.pgn.zst", games=40, seed=4, workers=workers, quiet=True)
+        generate(tmp_path / f"{workers}.pgn.zst", games=20, seed=4, workers=workers, quiet=True)
     assert sha256(tmp_path / "1.pgn.zst") == sha256(tmp_path / "3.pgn.zst")
-    generate(tmp_path / "other.pgn.zst", games=40, seed=5, workers=2, quiet=True)
+    generate(tmp_path / "other.pgn.zst", games=20, seed=5, workers=2, quiet=True)
     texts = [zstandard.open(tmp_path / name, "rt").read() for name in ("1.pgn.zst", "other.pgn.zst")]
     assert not set(movetext(texts[0])) & set(movetext(texts[1]))
-    assert texts[0] == "".join(generating.random_games(range(40), seed=4))
+    assert texts[0] == "".join(generating.random_games(range(20), seed=4))
 
 
 @pytest.mark.parametrize(("ending", "magic"), [(".gz", b"\x1f\x8b"), (".bz2", b"BZh"), (".zst", b"\x28\xb5\x2f\xfd")])
