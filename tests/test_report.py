@@ -140,6 +140,18 @@ def test_is_self_contained_and_the_same_each_time(results: list[dict[str, Any]],
     assert {attributes["aria-labelledby"] for _, attributes in page.tags if "aria-labelledby" in attributes} == set(ids)
 
 
+def test_every_figure_is_defined_in_the_docs(results: list[dict[str, Any]]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    legal = results[0]["suites"]["legality"]
+    keys = {*tables.METRICS, *legal["metrics"], *legal["by"]} - {report.KINDS, report.CALIBRATION}
+    assert [key for key in keys if f"`{key}`" not in text] == []
+    assert [kind for kind in boards.Illegal if kind.value not in text] == []
+    # What the report names is what the suite measures.
+    assert set(tables.METRICS) == set(legal["metrics"])
+    assert set(report.BREAKDOWNS) - {"source"} <= set(legal["by"])
+    assert {report.PLY, report.KINDS, report.CALIBRATION} <= set(legal["by"])
+
+
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>{{ 7*7 }}\ud800"
 
 

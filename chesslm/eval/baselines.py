@@ -1,13 +1,14 @@
 """Baselines: what no network has to learn, scored like a model.
 
 - ``NGram``: the moves that followed the last moves in the training games. Interpolated absolute discounting (Ney,
-  Essen and Kneser 1994; Chen and Goodman 1999, eq. 16) over contexts of 0 to 5 moves, <bos> counted as one:
+  Essen and Kneser 1994; see Chen and Goodman 1999) over contexts of 0 to 5 moves, <bos> counted as one:
 
       P_k(w | h) = max(c(h w) - D, 0) / c(h)  +  D T(h) / c(h) * P_(k-1)(w | h without its first move)
 
   with c(h w) how often w followed h, c(h) their sum, T(h) the number of different w, and P_(-1) uniform over all
   moves and <eos>; a context never seen hands on to the shorter one. Properly normalised; no legality is put in.
-- ``UniformLegal``: every legal move alike, by python-chess: what knowing the rules and nothing else gives.
+- ``UniformLegal``: every legal move alike, by python-chess: what knowing the rules and nothing else gives. The suite
+  takes its figures from a closed form (``moves.uniform_over_legal``), which the tests hold to this.
 
 Both read and write whole moves (the tokens of ``uci-move``), whatever the notation of the training games.
 Only contexts that occur in the evaluated games are counted, so that fitting takes seconds and little memory.
