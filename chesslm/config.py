@@ -105,10 +105,20 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"{path}: no such recipe") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML ({error})") from None
-    recipe = Recipe()
     for section, values in table.items():
         if not isinstance(values, dict):
             raise InputError(f"{path}: {section} stands outside a section; sections are [model] and [train]")
+    return from_dict(table)
+
+
+def from_dict(sections: dict[str, dict[str, Any]]) -> Recipe:
+    """A recipe from nested dicts; what they leave out keeps its default.
+
+    Raises:
+        InputError: as for a recipe's file.
+    """
+    recipe = Recipe()
+    for section, values in sections.items():
         for key, value in values.items():
             recipe = changed(recipe, f"{section}.{key}", value)
     return recipe

@@ -4,14 +4,17 @@ A checkpoint folder is what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load 
 ``chesslm.json`` (how it was made) and README.md (the model card).
 """
 
+import copy
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from chesslm.card import model_card
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
 from chesslm.tokenizer import BOS, EOS, PAD, GameTokenizer, check_tokenizer, get_tokenizer, save_tokenizer
@@ -33,6 +36,8 @@ def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer, seed: int) -> GPT2LMH
         n_embd=shape.width,
         n_layer=shape.layers,
         n_head=shape.heads,
+        # GPT-2's own formula ("gelu_new") in one fused kernel.
+        activation_function="gelu_pytorch_tanh",
         resid_pdrop=shape.dropout,
         embd_pdrop=shape.dropout,
         attn_pdrop=shape.dropout,
@@ -174,6 +179,14 @@ def load_model(
     return LoadedModel(model, tokenizer, folder.resolve().name if folder.exists() else path, path, about, dtype)
 
 
+def quieten_transformers() -> None:
+    """No progress bars and no advice on stderr, where errors are one line."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: a model is a folder, and this is a file")
@@ -200,58 +213,54 @@ def _load_weights(path: str) -> PreTrainedModel:
 
     transformers warns about missing and misshapen tensors and fills them at random; here they are errors.
     """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    quieten_transformers()
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation="sdpa",
+            # Not to ignore them, but to be told which they are.
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+        model, loading = loaded
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: the model cannot be loaded ({first})") from error
-    wrong = {kind: sorted(map(str, keys)) for kind, keys in loading.items() if keys and kind != "error_msgs"}
+    wrong = {kind: sorted(map(_named, keys)) for kind, keys in loading.items() if keys and kind != "error_msgs"}
     if wrong or loading.get("error_msgs"):
         kind, keys = next(iter(wrong.items()), ("error", list(loading.get("error_msgs", ()))))
         raise InputError(f"{path}: weights do not fit config.json ({kind.replace('_', ' ')}: {', '.join(keys[:3])})")
     return model
 
 
+def _named(key: Any) -> str:
+    """A tensor as transformers reports it: its name, or (name, shape in the file, shape in the model)."""
+    return key if isinstance(key, str) else f"{key[0]} is {list(key[1])} instead of {list(key[2])}"
+
+
 def save_checkpoint(model: PreTrainedModel, tokenizer: GameTokenizer, folder: Path, about: dict[str, Any]) -> None:
-    """Write a checkpoint folder's files, bf16, chesslm.json last; a model card is written by the caller.
+    """Write a checkpoint folder's files, weights in bf16, chesslm.json last.
 
     Args:
         model: its weights are not changed.
         tokenizer: goes with it.
         folder: made if missing; files of the same name are replaced.
-        about: content of chesslm.json.
+        about: content of chesslm.json, from which the model card is written too.
     """
-    import shutil
-    import tempfile
-
+    quieten_transformers()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
         staging = Path(temporary)
-        state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-        config = type(model.config).from_dict(model.config.to_dict())
-        config.dtype = torch.bfloat16
-        if config.tie_word_embeddings:
-            state.pop("lm_head.weight", None)
-        copy = type(model)(config).to(torch.bfloat16)
-        copy.load_state_dict(state, strict=False)
-        copy.tie_weights()
-        copy.save_pretrained(staging)
+        half = cast(torch.nn.Module, copy.deepcopy(model)).to(torch.bfloat16)
+        cast(PreTrainedModel, half).save_pretrained(staging)
         save_tokenizer(tokenizer, staging)
         (staging / "chesslm.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
-        names = sorted(path.name for path in staging.iterdir())
-        names.remove("chesslm.json")
+        (staging / "README.md").write_text(model_card(about))
+        names = sorted(path.name for path in staging.iterdir() if path.name != "chesslm.json")
         for name in [*names, "chesslm.json"]:
-            shutil.move(staging / name, folder / name)
+            (staging / name).replace(folder / name)

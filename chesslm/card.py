@@ -1,0 +1,79 @@
+"""The model card: README.md of a checkpoint folder, written from its ``chesslm.json`` alone."""
+
+from typing import Any
+
+HEADER = """---
+license: {license}
+library_name: transformers
+pipeline_tag: text-generation
+tags: [chess, chesslm, {notation}]
+---
+"""
+
+
+def model_card(about: dict[str, Any]) -> str:
+    """The text of a model card; what ``about`` does not say is left out."""
+    notation = about.get("notation", "unknown")
+    lines = [
+        HEADER.format(license="apache-2.0", notation=notation),
+        "# A chess-move language model",
+        "",
+        f"GPT-2 trained from scratch on chess games written in `{notation}`. It was shown moves only, never a board.",
+        "",
+        *_how(about),
+        *_figures(about.get("validation") or {}),
+        "## Use",
+        "",
+        "It loads in plain transformers; text is moves in UCI:",
+        "",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'model = AutoModelForCausalLM.from_pretrained("FOLDER")',
+        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
+        'ids = tokenizer("e2e4 e7e5 g1f3", return_tensors="pt").input_ids',
+        "next_move = tokenizer.decode(model(ids).logits[0, -1].argmax())",
+        "```",
+        "",
+        "With chesslm: `chesslm play FOLDER`, `chesslm evaluate FOLDER --games GAMES.pgn`.",
+        "",
+        "## Limits",
+        "",
+        "It follows games from the standard start position only, and cannot be given a position without its moves. "
+        "It writes illegal moves at times, more often late in a game and far from the games it was trained on.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _how(about: dict[str, Any]) -> list[str]:
+    recipe, trained, dataset = about.get("recipe"), about.get("trained"), about.get("dataset")
+    if not (recipe and trained and dataset):
+        return []
+    shape, how = recipe["model"], recipe["train"]
+    games = dataset["splits"]["train"]
+    rows = [
+        ("parameters", f"{about['parameters']:,}"),
+        ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads"),
+        ("trained for", f"{trained['minutes']:.0f} minutes on {trained['device']} with {trained['threads']} threads"),
+        ("seen", f"{trained['tokens']:,} tokens in {trained['games']:,} games, {trained['steps']:,} steps"),
+        ("data", f"{games['games']:,} games, {games['tokens']:,} tokens; SHA-256 `{dataset['sha256']}`"),
+        *(("source", f"{s['name']}, SHA-256 `{s['sha256']}`") for s in dataset.get("sources") or ()),
+        ("optimizer", f"{how['optimizer']}, peak rates {how['muon_learning_rate']} and {how['learning_rate']}"),
+        ("seed", str(about.get("seed"))),
+        ("code", f"chesslm {about.get('chesslm')}, revision `{about.get('revision')}`"),
+    ]
+    table = ["## How it was made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    return [*table, "", "The whole recipe is in `chesslm.json`.", ""]
+
+
+def _figures(validation: dict[str, Any]) -> list[str]:
+    if not validation:
+        return []
+    return [
+        "## Figures",
+        "",
+        f"On validation games ({validation['val_plies']:,.0f} plies): greedy move legal "
+        f"{validation['val_legal_argmax']:.1%}, {validation['val_bits_per_move']:.2f} bits a move. "
+        "`chesslm evaluate` gives the full picture, with intervals, on games of your own.",
+        "",
+    ]

@@ -1,0 +1,118 @@
+"""Batches for training: rows of one game each, bucketed by length, so that no game sees another.
+
+    {"ids": ids_BT int64, padded on the right with <pad>, "moves": how many moves}     T differs from batch to batch
+
+Games are shuffled anew each epoch, taken 8,192 at a time, sorted by length, cut into batches of at most
+``batch_tokens`` and those are shuffled: 97 % of the tokens are real, and causal attention with padding on the
+right needs no mask. Packing several games into a row was 5 % faster at best and needs a cache switched off for
+games to stay apart.
+
+Order is a function of the seed, the epoch and the batch's number alone; so the state is two integers, and each
+rank of several takes every n-th batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chesslm.shards import Split
+from chesslm.tokenizer import PAD, Role, TokenizedGame
+
+BUCKET_GAMES = 8192
+
+
+@dataclass
+class GameBatches:
+    """Endless batches of one split; iterate once, from where ``state_dict`` says.
+
+    Attributes:
+        split: the games.
+        batch_tokens: B times T is at most this; a longer game makes a batch of its own.
+        context: games are cut to this many tokens, after a whole move.
+        seed: of the order.
+        rank, ranks: this process's share of the batches.
+    """
+
+    split: Split
+    batch_tokens: int
+    context: int
+    seed: int
+    rank: int = 0
+    ranks: int = 1
+    epoch: int = field(default=0, init=False)
+    batch: int = field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while True:
+            plan = self.plan(self.epoch)
+            while self.batch < len(plan):
+                games = plan[self.batch]
+                # Moved on before the batch is given out, so that a state saved while it is trained on says "done".
+                self.batch += 1
+                yield self._batch(games)
+            self.epoch, self.batch = self.epoch + 1, 0
+
+    def __len__(self) -> int:
+        """More than any run takes: epochs pass inside. Without a length Lightning reads one batch ahead."""
+        return 2**62
+
+    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The games of each of this rank's batches in an epoch."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        lengths = np.minimum(self.split.lengths, self.context)
+        batches: list[NDArray[np.int64]] = []
+        for start in range(0, len(order), BUCKET_GAMES):
+            bucket = order[start : start + BUCKET_GAMES]
+            bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
+            cut = cut_batches(lengths[bucket], self.batch_tokens)
+            shuffled = np.random.default_rng([self.seed, epoch, start]).permutation(len(cut))
+            batches += [bucket[cut[i]] for i in shuffled]
+        # Every rank gets the same number, or the others would wait for it for ever.
+        whole = len(batches) - len(batches) % self.ranks if len(batches) >= self.ranks else len(batches)
+        return batches[self.rank : whole : self.ranks]
+
+    def _batch(self, games: NDArray[np.int64]) -> dict[str, Any]:
+        rows = [cut_game(self.split[int(game)], self.context) for game in games]
+        moves = sum(int(np.count_nonzero(game.role & Role.MOVE_ENDS)) for game in rows)
+        return {"ids": torch.from_numpy(pad_rows([game.ids for game in rows])), "moves": moves}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the next batch stands."""
+        return {"epoch": self.epoch, "batch": self.batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.epoch, self.batch = state["epoch"], state["batch"]
+
+
+def cut_game(game: TokenizedGame, context: int) -> TokenizedGame:
+    """The first tokens of a game, at most ``context``, up to the end of a move."""
+    if len(game) <= context:
+        return game
+    stop = int(np.flatnonzero(game.role[:context] & Role.MOVE_ENDS)[-1]) + 1
+    return TokenizedGame(game.ids[:stop], game.ply[:stop], game.role[:stop])
+
+
+def cut_batches(lengths: NDArray[np.int64], batch_tokens: int) -> list[slice]:
+    """Cut games sorted by length into consecutive batches of at most ``batch_tokens`` tokens, padding included."""
+    batches: list[slice] = []
+    start = 0
+    for stop, length in enumerate(lengths):
+        if stop > start and (stop + 1 - start) * length > batch_tokens:
+            batches.append(slice(start, stop))
+            start = stop
+    if start < len(lengths):
+        batches.append(slice(start, len(lengths)))
+    return batches
+
+
+def pad_rows(games: list[NDArray[np.uint16]]) -> NDArray[np.int64]:
+    """Rows of token ids of unequal length, padded on the right: (B, T)."""
+    rows = np.full((len(games), max(map(len, games))), PAD, dtype=np.int64)
+    for row, ids in zip(rows, games, strict=True):
+        row[: len(ids)] = ids
+    return rows

@@ -1,0 +1,78 @@
+"""The optimizer: Muon on the matrices of the blocks, AdamW on all else, as one object.
+
+Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") steps along the nearest
+orthogonal matrix to the momentum. At equal minutes it reached AdamW's final legality in two thirds of the time
+(docs/findings.md); embeddings, norms and biases are no matrices between hidden spaces and stay with AdamW.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import AdamW, Muon, Optimizer
+
+from chesslm.config import TrainConfig
+
+
+class MuonAdamW(Optimizer):
+    """Muon and AdamW stepped together, so that clipping, schedules and resume see one optimizer.
+
+    Args:
+        muon: groups for Muon, matrices only.
+        adamw: groups for AdamW.
+    """
+
+    def __init__(self, muon: list[dict[str, Any]], adamw: list[dict[str, Any]]) -> None:
+        self.parts = (Muon(muon), AdamW(adamw, betas=(0.9, 0.95), fused=True))
+        # The very dicts of the parts: a rate that is set here is theirs.
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step of both."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of both."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the states of both."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def make_optimizer(model: torch.nn.Module, train: TrainConfig) -> Optimizer:
+    """The optimizer of a recipe; each group keeps its peak rate under ``peak``."""
+    matrices, vectors, embeddings = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            vectors.append(parameter)
+        elif any(part in name for part in ("wte", "wpe", "lm_head", "embed")):
+            embeddings.append(parameter)
+        else:
+            matrices.append(parameter)
+    adamw = {"lr": train.learning_rate, "peak": train.learning_rate}
+    decayed = {**adamw, "weight_decay": train.weight_decay}
+    groups = [{**decayed, "params": embeddings}, {**adamw, "params": vectors, "weight_decay": 0.0}]
+    if train.optimizer == "adamw":
+        return AdamW([{**decayed, "params": matrices}, *groups], betas=(0.9, 0.95), fused=True)
+    rate = train.muon_learning_rate
+    return MuonAdamW([{"lr": rate, "peak": rate, "weight_decay": train.weight_decay, "params": matrices}], groups)
+
+
+def rate(progress: float, train: TrainConfig) -> float:
+    """The share of the peak learning rate at a point of the budget in [0, 1]: rise, hold, fall, all linear."""
+    if progress < train.warmup:
+        # The first step is not lost on a rate of 0.
+        return max(progress / train.warmup, 1e-3)
+    left = 1.0 - progress
+    if left < train.decay:
+        return train.final + (1.0 - train.final) * max(left, 0.0) / train.decay
+    return 1.0

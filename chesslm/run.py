@@ -1,0 +1,285 @@
+"""The run folder: what a training run leaves behind while it goes, so that it can be watched, killed and resumed.
+
+See chesslm/train.py for the files. The Recorder is the one callback of the training loop: it measures, logs, saves
+and stops, and changes nothing that is learned.
+"""
+
+import csv
+import json
+import math
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+
+from chesslm import files
+from chesslm.config import Recipe, from_dict
+from chesslm.errors import FailureError, InputError
+from chesslm.shards import Dataset
+from chesslm.tokenizer import GameTokenizer
+from chesslm.validation import validate
+
+if TYPE_CHECKING:
+    from chesslm.train import ChessModule
+
+LOG_STEPS = 20
+SAVE_SECONDS = 120
+COLUMNS: tuple[str, ...] = (
+    "step",
+    "tokens",
+    "games",
+    "minutes",
+    "loss",
+    "bits_per_move",
+    "learning_rate",
+    "tokens_per_second",
+    "val_bits_per_move",
+    "val_legal_argmax",
+    "val_plies",
+)
+
+SUMS = ("loss", "tokens", "moves", "seconds")
+"""What is summed up from one row of the log to the next."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``OUT/run``: the settings of a run and its state on disk."""
+
+    folder: Path
+    recipe: Recipe
+    save_steps: str | None
+
+    @staticmethod
+    def create(out: Path, recipe: Recipe, save_steps: str | None, dataset_sha256: str) -> "RunFolder":
+        """Begin a run in a new folder.
+
+        Raises:
+            InputError: ``out`` exists, or save_steps is neither a number nor log2.
+        """
+        if save_steps is not None and save_steps != "log2" and not (save_steps.isdecimal() and int(save_steps)):
+            raise InputError(f"--save-steps takes a number of steps or log2, not {save_steps!r}")
+        files.new_folder(out)
+        run = RunFolder(out / "run", recipe, save_steps)
+        files.new_folder(run.folder)
+        kept = {"recipe": recipe.as_dict(), "save_steps": save_steps, "dataset_sha256": dataset_sha256}
+        with files.atomic(run.folder / "recipe.json") as path:
+            path.write_text(json.dumps(kept, indent=2) + "\n")
+        return run
+
+    @staticmethod
+    def reopen(out: Path, dataset_sha256: str) -> "RunFolder":
+        """Open the folder of a run that was stopped.
+
+        Raises:
+            InputError: there is none, it is finished, or it was trained on other data.
+        """
+        try:
+            kept = json.loads((out / "run" / "recipe.json").read_text())
+        except (OSError, ValueError):
+            raise InputError(f"{out}: no run to resume there; leave --resume out to begin one") from None
+        if (out / "chesslm.json").is_file():
+            raise InputError(f"{out}: this run is finished; nothing to resume")
+        if kept["dataset_sha256"] != dataset_sha256:
+            raise InputError(f"{out}: this run was begun on other data; give the same --data")
+        return RunFolder(out / "run", from_dict(kept["recipe"]), kept["save_steps"])
+
+    @property
+    def state(self) -> Path:
+        """The file with weights, optimizer and place in the data."""
+        return self.folder / "last.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        """The CSV log."""
+        return self.folder / "metrics.csv"
+
+    def keeps(self, step: int) -> bool:
+        """Whether a checkpoint is kept at this step."""
+        if self.save_steps is None:
+            return False
+        return step & (step - 1) == 0 if self.save_steps == "log2" else step % int(self.save_steps) == 0
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop the rows after a step: a run that was killed goes on from the last state, before its last rows."""
+        if not self.metrics.exists():
+            return
+        with self.metrics.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if (row["step"] or "").isdecimal() and int(row["step"]) <= step]
+        with files.atomic(self.metrics) as path, path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list[str](COLUMNS))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append a row to the CSV log."""
+        new = not self.metrics.exists()
+        with self.metrics.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list[str](COLUMNS))
+            if new:
+                writer.writeheader()
+            writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+
+
+class Recorder(L.Callback):
+    """Measures, logs and saves during training, and stops it at the end of the budget or at a signal.
+
+    Args:
+        run: where to.
+        tokenizer, dataset: for validation.
+        autocast: context of a forward pass.
+        keep: writes a checkpoint folder (folder, validation figures).
+        quiet: no progress on stderr.
+    """
+
+    def __init__(
+        self, run: RunFolder, tokenizer: GameTokenizer, dataset: Dataset, autocast: Any, keep: Any, quiet: bool
+    ) -> None:
+        self.run, self.tokenizer, self.dataset = run, tokenizer, dataset
+        self.autocast, self.keep, self.quiet = autocast, keep, quiet
+        self.validation: dict[str, float] = {}
+        self.stopped_by: int | None = None
+        self.diverged = False
+        self._since_log: dict[str, float] = dict.fromkeys(SUMS, 0.0)
+        self._last: dict[str, float] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: "ChessModule") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take over the signals, and the log where the run was stopped."""
+        self.run.cut_metrics(trainer.global_step)
+        self._handlers: dict[int, Any] = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._tick = self._saved = self._shown = time.monotonic()
+
+    def _stop(self, signum: int, frame: Any) -> None:
+        if self.stopped_by is not None:
+            raise KeyboardInterrupt  # asked twice: do not even finish the step
+        self.stopped_by = signum
+
+    def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, trainer: L.Trainer, pl_module: "ChessModule", outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Everything that happens between two steps."""
+        module, step = pl_module, pl_module.steps
+        loss, tokens, moves = float(outputs["loss"]), module.last_tokens, module.last_moves
+        if not math.isfinite(loss):
+            self.diverged = True
+            trainer.should_stop = True
+            return
+        since = self._since_log
+        for name, value in (("loss", loss * tokens), ("tokens", tokens), ("moves", moves)):
+            since[name] += float(value)
+        self._count_time(module)
+        row: dict[str, Any] = {}
+        done = module.progress() >= 1.0
+        val_every = module.settings.val_every
+        if done or (val_every and step % val_every == 0):
+            row = self.validation = self._validate(module)
+        if done or row or step % LOG_STEPS == 0:
+            self._log(module, step, row)
+        if self.run.keeps(step):
+            self.keep(self.run.folder / f"step-{step:07d}", module, self.validation)
+        now = time.monotonic()
+        self._count_time(module, learning=False)
+        if done or self.stopped_by is not None or self.run.keeps(step) or now - self._saved > SAVE_SECONDS:
+            self.save(trainer)
+            self._saved = now
+        if done or self.stopped_by is not None:
+            trainer.should_stop = True
+        self._show(module, step, final=trainer.should_stop)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _restore(self) -> None:
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+
+    def _count_time(self, module: "ChessModule", learning: bool = True) -> None:
+        now = time.monotonic()
+        module.minutes += (now - self._tick) / 60
+        if learning:
+            self._since_log["seconds"] += now - self._tick
+        self._tick = now
+
+    def _validate(self, module: "ChessModule") -> dict[str, float]:
+        model, device = module.model, module.device
+
+        @torch.inference_mode()
+        def logits_of(ids_BT: torch.Tensor) -> torch.Tensor:
+            with self.autocast():
+                return model(ids_BT.to(device), use_cache=False).logits.cpu()
+
+        model.eval()
+        try:
+            settings = module.settings
+            context = int(model.config.max_position_embeddings)
+            return validate(logits_of, self.tokenizer, self.dataset.splits["val"], settings.val_games, context)
+        finally:
+            model.train()
+
+    def _log(self, module: "ChessModule", step: int, validation: dict[str, float]) -> None:
+        since = self._since_log
+        if since["tokens"]:
+            self._last = {
+                "loss": since["loss"] / since["tokens"],
+                "bits_per_move": since["loss"] / math.log(2) / max(since["moves"], 1),
+                "tokens_per_second": since["tokens"] / max(since["seconds"], 1e-9),
+            }
+        rates = [group["lr"] for group in module.trainer.optimizers[0].param_groups]
+        counters = {"step": step, "tokens": module.tokens, "games": module.games, "minutes": module.minutes}
+        self.run.log({**counters, **self._last, "learning_rate": rates[0], **validation})
+        self._since_log = dict.fromkeys(SUMS, 0.0)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write the state to resume from, replacing the last one as a whole."""
+        with files.atomic(self.run.state) as path:
+            trainer.save_checkpoint(path)
+
+    def _show(self, module: "ChessModule", step: int, final: bool) -> None:
+        now = time.monotonic()
+        live = sys.stderr.isatty()
+        if self.quiet or not (final or now - self._shown > (1 if live else 30)):
+            return
+        self._shown = now
+        progress = module.progress()
+        left = module.minutes * (1 - progress) / max(progress, 1e-9)
+        parts = [f"step {step:,}", f"{module.tokens / 1e6:.2f} M tokens"]
+        if last := self._last:
+            parts.append(f"loss {last['loss']:.3f}")
+            parts.append(f"{last['bits_per_move']:.2f} bits/move")
+            parts.append(f"{last['tokens_per_second']:,.0f} tokens/s")
+        if self.validation:
+            parts.append(f"validation {self.validation['val_bits_per_move']:.2f} bits/move")
+            parts.append(f"{self.validation['val_legal_argmax']:.1%} legal")
+        parts.append(f"{int(left)}:{int(left * 60) % 60:02d} left")
+        line = " | ".join(parts)
+        print(f"\r\033[K{line}" if live else line, end="\n" if final or not live else "", file=sys.stderr, flush=True)
+
+    def raise_if_stopped(self, out: Path) -> None:
+        """Turn a run that did not reach its end into the exception that says so.
+
+        Raises:
+            FailureError: the loss is not a number any more.
+            KeyboardInterrupt, SystemExit: a signal stopped it, after its state was saved.
+        """
+        if self.diverged:
+            raise FailureError(
+                f"the loss is no longer a number; the last good state is in {self.run.folder}; "
+                "try a lower train.learning_rate or train.muon_learning_rate"
+            )
+        if self.stopped_by is not None:
+            print(
+                f"saved; go on with: chesslm train --data {self.dataset.folder} --out {out} --resume", file=sys.stderr
+            )
+            if self.stopped_by == signal.SIGTERM:
+                raise SystemExit(128 + signal.SIGTERM)
+            raise KeyboardInterrupt

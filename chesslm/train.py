@@ -1,0 +1,280 @@
+"""Training: batches in, a checkpoint folder out.
+
+    OUT/                    the finished checkpoint: appears when the budget is spent
+    OUT/run/recipe.json     recipe, dataset hash, save steps: what --resume goes on with
+    OUT/run/metrics.csv     a row every few steps: loss, bits a move, tokens a second, validation
+    OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
+    OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
+
+Loss: mean cross-entropy in nats over all real tokens but <bos>, each game seen alone. The head is applied to 1,024
+positions at a time, so that its logits (8 KB a position) stay in the cache. Cost on two cores of a Zen 4 server:
+about 4,500 tokens a second at ``small`` (benchmarks/train.py).
+"""
+
+import ctypes
+import logging
+import subprocess
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from transformers import PreTrainedModel
+
+from chesslm import __version__
+from chesslm.config import Recipe, TrainConfig
+from chesslm.errors import InputError
+from chesslm.loader import GameBatches
+from chesslm.model import (
+    new_gpt2,
+    parameters,
+    quieten_transformers,
+    resolve_device,
+    resolve_precision,
+    save_checkpoint,
+)
+from chesslm.optim import make_optimizer, rate
+from chesslm.run import Recorder, RunFolder
+from chesslm.shards import Dataset, open_dataset
+from chesslm.tokenizer import PAD, get_tokenizer
+
+HEAD_POSITIONS = 1024
+
+
+def loss_sum(model: PreTrainedModel, ids_BT: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Summed cross-entropy in nats of a batch of games, and the number of tokens it is over.
+
+    Right padding under causal attention is exact without a mask; the cache is off because it would cost memory.
+    """
+    hidden_BTD = model.base_model(ids_BT[:, :-1], use_cache=False).last_hidden_state
+    targets_BT = ids_BT[:, 1:]
+    real_BT = targets_BT != PAD
+    hidden_ND, targets_N = hidden_BTD[real_BT], targets_BT[real_BT]
+    head = cast(torch.nn.Module, model.get_output_embeddings())
+    total = hidden_ND.new_zeros((), dtype=torch.float32)
+    for hidden_CD, targets_C in zip(hidden_ND.split(HEAD_POSITIONS), targets_N.split(HEAD_POSITIONS), strict=True):
+        total = total + F.cross_entropy(head(hidden_CD).float(), targets_C, reduction="sum")
+    return total, len(targets_N)
+
+
+class ChessModule(L.LightningModule):
+    """A causal language model with its loss, optimizer and schedule; counts steps, tokens, games and minutes."""
+
+    def __init__(self, model: PreTrainedModel, train: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.settings = model, train
+        self.steps = self.tokens = self.games = 0
+        self.minutes = 0.0
+        self.last_tokens = self.last_moves = 0
+
+    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """The mean loss of a batch, in nats a token."""
+        total, self.last_tokens = loss_sum(self.model, batch["ids"])
+        self.last_moves = batch["moves"]
+        self.steps += 1
+        self.tokens += self.last_tokens
+        self.games += len(batch["ids"])
+        return total / self.last_tokens
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The recipe's."""
+        return make_optimizer(self.model, self.settings)
+
+    def progress(self) -> float:
+        """The share of the budget that is spent, in [0, 1]."""
+        budget = self.settings
+        limits = (
+            (self.steps, budget.max_steps),
+            (self.tokens, budget.max_tokens),
+            (self.minutes, budget.max_minutes),
+        )
+        return min(1.0, max(done / limit for done, limit in limits if limit))
+
+    def on_train_start(self) -> None:
+        """Seed what dropout draws, or go on where it was."""
+        torch.manual_seed(self.settings.seed)
+        if self._rng is not None:
+            torch.set_rng_state(self._rng)
+
+    _rng: torch.Tensor | None = None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the learning rates for this step."""
+        share = rate(self.progress(), self.settings)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["peak"] * share
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the counters and the state of the random numbers."""
+        checkpoint["counters"] = {name: getattr(self, name) for name in ("steps", "tokens", "games", "minutes")}
+        checkpoint["rng"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them up."""
+        for name, value in checkpoint["counters"].items():
+            setattr(self, name, value)
+        self._rng = checkpoint["rng"]
+
+
+def train(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    save_steps: str | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Path:
+    """Train a GPT-2 from scratch and write its checkpoint folder.
+
+    Args:
+        data: a dataset folder.
+        out: the checkpoint folder to make; with ``resume`` the one whose run goes on.
+        recipe: shape, optimizer, budget; with ``resume`` it is the run's own instead.
+        save_steps: keep a checkpoint every N steps, or at powers of two ("log2").
+        resume: go on from ``out/run``.
+        device: auto, cpu, cuda or mps.
+        quiet: no progress.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: no dataset, no budget, an output folder that exists, nothing to resume.
+        FailureError: the loss is no longer a number, or the disk is full.
+    """
+    dataset = open_dataset(data)
+    where = resolve_device(device)
+    kept = RunFolder.reopen(out, dataset.sha256) if resume else None
+    recipe = kept.recipe if kept else recipe
+    if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
+        raise InputError("no budget: give --max-minutes, --max-tokens or --max-steps")
+    precision = resolve_precision(recipe.train.precision, where)
+    tokenizer = get_tokenizer(dataset.notation)
+    module = ChessModule(new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe.train)
+    run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256)
+    autocast = partial(torch.autocast, where.type, dtype=precision, enabled=precision != torch.float32)
+
+    def keep(folder: Path, module: ChessModule, validation: dict[str, float]) -> None:
+        about = {
+            "chesslm": __version__,
+            "revision": code,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **describe(module, recipe, dataset, where),
+            "validation": validation,
+        }
+        save_checkpoint(module.model, tokenizer, folder, about)
+
+    code = revision()  # now: the files may change while the run goes on
+
+    recorder = Recorder(run, tokenizer, dataset, autocast, keep, quiet)
+    if not _already_done(module, run):
+        _fit(module, run, recorder, dataset, where, precision)
+        recorder.raise_if_stopped(out)
+    keep(out, module, recorder.validation)
+    return out
+
+
+def _already_done(module: ChessModule, run: RunFolder) -> bool:
+    """Whether the saved state is past the budget (killed between the last step and the checkpoint); then load it."""
+    if not run.state.is_file():
+        return False
+    state = torch.load(run.state, map_location="cpu", weights_only=True)
+    module.on_load_checkpoint(state)
+    if module.progress() < 1.0:
+        return False
+    module.load_state_dict(state["state_dict"])
+    return True
+
+
+def _fit(
+    module: ChessModule,
+    run: RunFolder,
+    recorder: Recorder,
+    dataset: Dataset,
+    where: torch.device,
+    precision: torch.dtype,
+) -> None:
+    settings = module.settings
+    keep_freed_memory()
+    quieten_transformers()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = int(module.model.config.max_position_embeddings)
+    batches = GameBatches(dataset.splits["train"], settings.batch_tokens, context, settings.seed)
+    module.model.train()
+    trainer = L.Trainer(
+        accelerator="gpu" if where.type == "cuda" else where.type,
+        devices=1,
+        precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
+        max_epochs=1,
+        max_steps=settings.max_steps or -1,
+        gradient_clip_val=settings.clip,
+        callbacks=[recorder],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run.folder,
+    )
+    with warnings.catch_warnings():
+        # It recommends worker processes and validation loops; our batches are views of mapped files.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer.fit(
+            module,
+            train_dataloaders=batches,
+            ckpt_path=str(run.state) if run.state.is_file() else None,
+            weights_only=True,
+        )
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks instead of giving each large tensor back to the system.
+
+    Otherwise every step faults the pages of its activations in anew. Other C libraries ignore the call.
+    """
+    m_mmap_threshold, m_trim_threshold = -3, -1
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    mallopt(m_mmap_threshold, 1 << 30)
+    mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def describe(module: ChessModule, recipe: Recipe, dataset: Dataset, where: torch.device) -> dict[str, Any]:
+    """The heart of ``chesslm.json``: all that is needed to make the checkpoint again, and what it took."""
+    return {
+        "notation": dataset.notation,
+        "parameters": parameters(module.model),
+        "recipe": recipe.as_dict(),
+        "seed": recipe.train.seed,
+        "dataset": {
+            "sha256": dataset.sha256,
+            "splits": dataset.meta["splits"],
+            "sources": dataset.meta.get("sources"),
+        },
+        "trained": {
+            "steps": module.steps,
+            "tokens": module.tokens,
+            "games": module.games,
+            "minutes": round(module.minutes, 2),
+            "device": where.type,
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def revision() -> str | None:
+    """The git revision of this code, with ``-dirty`` if it was changed since; None outside a repository."""
+    root = Path(__file__).parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() if (root / ".git").exists() else None

@@ -1,0 +1,102 @@
+"""The quick look at held-out games during training: bits a move, and how often the greedy move is legal.
+
+The suite ``legality`` (chesslm.eval) is the measurement; this is a few seconds of it, on the same definitions.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import chess
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from chesslm import boards
+from chesslm.loader import cut_batches, cut_game, pad_rows
+from chesslm.shards import Split
+from chesslm.tokenizer import SPECIALS, GameTokenizer, Role, TokenizedGame
+
+CONTINUED_PLIES = 200
+"""Plies at which a move of several tokens is written out, each of whose tokens costs a forward pass of its prefix."""
+
+Logits = Callable[[torch.Tensor], torch.Tensor]
+"""Token ids (B, T) -> logits (B, T, V)."""
+
+
+def validate(
+    logits_of: Logits, tokenizer: GameTokenizer, split: Split, games: int, context: int, seed: int = 0
+) -> dict[str, float]:
+    """Measure on the first games of a split.
+
+    Returns:
+        ``val_bits_per_move`` over the tokens of all moves within the context, ``val_legal_argmax``: the share of
+        plies (for moves of several tokens: of a seeded sample of them) whose greedy move is legal, and
+        ``val_plies``, the number it was measured on.
+    """
+    held = [cut_game(split[i], context) for i in range(min(games, len(split)))]
+    order = sorted(range(len(held)), key=lambda i: len(held[i]))
+    held = [held[i] for i in order]
+    nats, moves, choices = 0.0, 0, []
+    for batch in cut_batches(np.array([len(game) for game in held]), 8192):
+        rows = torch.from_numpy(pad_rows([game.ids for game in held[batch]]))
+        logits_BTV = logits_of(rows)[:, :-1].float()
+        of_move_BT = torch.from_numpy(pad_rows([_is_move(game) for game in held[batch]])).bool()[:, 1:]
+        losses_BT = F.cross_entropy(logits_BTV.transpose(1, 2), rows[:, 1:], reduction="none")
+        nats += float(losses_BT[of_move_BT].sum())
+        greedy_BT = logits_BTV[..., len(SPECIALS) :].argmax(-1).numpy() + len(SPECIALS)
+        for game, greedy_T in zip(held[batch], greedy_BT, strict=True):
+            begins = np.flatnonzero(game.role & Role.MOVE_BEGINS)
+            moves += len(begins)
+            choices.append(greedy_T[begins - 1])
+    legal, plies = _legal(logits_of, tokenizer, held, choices, seed)
+    return {
+        "val_bits_per_move": nats / math.log(2) / max(moves, 1),
+        "val_legal_argmax": legal / max(plies, 1),
+        "val_plies": plies,
+    }
+
+
+def _is_move(game: TokenizedGame) -> NDArray[np.uint16]:
+    return (game.role & (Role.GAME_BEGINS | Role.GAME_ENDS) == 0).astype(np.uint16)
+
+
+def _legal(
+    logits_of: Logits, tokenizer: GameTokenizer, games: list[TokenizedGame], choices: list[Any], seed: int
+) -> tuple[int, int]:
+    """Plies whose greedy move is legal, and plies looked at."""
+    one_token = not tokenizer.notation.extensions((tokenizer.notation.vocabulary[0],))
+    sample = {(g, ply) for g, chosen in enumerate(choices) for ply in range(len(chosen))}
+    if not one_token:
+        listed = sorted(sample)
+        picks = np.random.default_rng(seed).permutation(len(listed))[:CONTINUED_PLIES]
+        sample = {listed[i] for i in picks}
+    legal = 0
+    for g, game in enumerate(games):
+        played = tokenizer.decode_moves(game.ids)
+        for ply, board in enumerate(boards.replay(played)):
+            if (g, ply) not in sample:
+                continue
+            prefix = game.ids[: int(np.flatnonzero(game.role & Role.MOVE_BEGINS)[ply])] if not one_token else None
+            move = _finish(logits_of, tokenizer, prefix, int(choices[g][ply]), board)
+            legal += move is not None and board.is_legal(move)
+    return legal, len(sample)
+
+
+def _finish(
+    logits_of: Logits, tokenizer: GameTokenizer, prefix: NDArray[np.uint16] | None, first: int, board: chess.Board
+) -> chess.Move | None:
+    """The greedy move that begins with a token."""
+    begun = [first]
+    while prefix is not None:
+        tokens = tuple(tokenizer.tokens[i] for i in begun)
+        extensions = tokenizer.notation.extensions(tokens)
+        if not extensions:
+            break
+        rows = torch.from_numpy(np.concatenate([prefix.astype(np.int64), begun])[None])
+        chosen = int(logits_of(rows)[0, -1, len(SPECIALS) :].argmax()) + len(SPECIALS)
+        if tokenizer.tokens[chosen] not in extensions:
+            break
+        begun.append(chosen)
+    return tokenizer.notation.parse(tuple(tokenizer.tokens[i] for i in begun), board)
