@@ -76,12 +76,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     target = path.absolute()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     missing = [parent for parent in target.parents if not parent.exists()]
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        new_folder(temporary)
+        temporary.mkdir(parents=True)
         yield temporary
         temporary.replace(target)
     except OSError as error:
-        raise explain(error, path) from error
+        # Under the name that the user gave, not the temporary one.
+        raise explain(OSError(error.errno, error.strerror), path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):

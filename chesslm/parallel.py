@@ -1,17 +1,22 @@
 """Independent work spread over processes, its results in the order of the input, a bounded amount of it in flight.
 
-Anything with the interface of ``concurrent.futures.Executor`` can stand where ``processes`` does.
+Everything goes through the interface of ``concurrent.futures.Executor``, so that anything else that has it can stand
+where ``processes`` does.
 """
 
+import itertools
 import os
+import pickle
+import queue
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -35,46 +40,11 @@ def cores(workers: int = 0) -> int:
 @contextmanager
 def processes(workers: int = 0) -> Iterator[Executor]:
     """So many processes, gone at the end in whatever way it comes; one worker is this process itself."""
-    if cores(workers) == 1:
-        yield _Here()
-        return
-    context = get_context("spawn")
-    parent_alive, our_end = context.Pipe(duplex=False)
-    pool = _Pool(cores(workers), context, initializer=_start_worker, initargs=(parent_alive,))
+    executor = _Here() if cores(workers) == 1 else _Processes(cores(workers))
     try:
-        yield pool
+        yield executor
     finally:
-        # Ends them at once, even in the middle of something: nobody will ask for it any more.
-        our_end.close()
-        pool.shutdown(cancel_futures=True)
-        parent_alive.close()
-
-
-at_worker_end: list[Callable[[], object]] = []
-"""What a worker process still has to do when it is ended early, such as to kill a child of its own."""
-
-
-class _Pool(ProcessPoolExecutor):
-    """Ctrl-C waits while a worker is started: a process started meanwhile never hears it, so only we clean up."""
-
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Here(Executor):
-    """Runs a call at once, in this process."""
-
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
-        future: Future[R] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        executor.shutdown(cancel_futures=True)
 
 
 def in_order(
@@ -101,21 +71,159 @@ def in_order(
         while pending:
             label, future = pending.popleft()
             yield label, future.result()
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         raise FailureError("a worker process was killed (out of memory?); try fewer --workers") from error
 
 
-def _start_worker(parent_alive: Connection) -> None:
-    """Let a worker end as soon as the parent closes its end of the pipe, or is killed.
+class _Here(Executor):
+    """Runs a call at once, in this process."""
 
-    The pool alone would wait for ever: each worker holds the writing end of its own queue.
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
+        future: Future[R] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class _Processes(Executor):
+    """A thread for each process hands it one call at a time over a pipe of its own.
+
+    Nothing is shared between the processes, so one can end at any moment, even in the middle of sending a result.
+    ``ProcessPoolExecutor`` waits for ever then: in trials one interrupted run in twenty.
     """
 
-    def end_with_parent() -> None:
-        parent_alive.poll(None)
-        for act in at_worker_end:
-            with suppress(OSError):
-                act()
-        os._exit(1)
+    def __init__(self, count: int) -> None:
+        self._count, self._threads, self._broken = count, list[threading.Thread](), False
+        self._calls: queue.SimpleQueue[tuple[Future[Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
+        if not self._threads:
+            self._start()
+        future: Future[R] = Future()
+        self._calls.put((future, (fn, args, kwargs)))
+        if self._broken:
+            self._refuse()
+        return future
+
+    def map(
+        self, fn: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[R]:
+        """As of every executor; a process gets so many calls at once."""
+        calls = zip(*iterables, strict=False)
+        chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
+        return itertools.chain.from_iterable(super().map(partial(_each, fn), chunks, timeout=timeout))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes: after the calls already made, or at once where those are cancelled."""
+        if not self._threads:
+            return
+        if cancel_futures:
+            self._our_end.close()
+            self._refuse()
+        for _ in self._threads:
+            self._calls.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        parent_alive, self._our_end = context.Pipe(duplex=False)
+        # Else the first process would start it, and it unblocks Ctrl-C as it starts.
+        resource_tracker.ensure_running()
+        with _signals_held():
+            for _ in range(self._count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, parent_alive), daemon=True)
+                process.start()
+                theirs.close()
+                self._threads.append(threading.Thread(target=self._serve, args=(process, ours), daemon=True))
+                self._threads[-1].start()
+        parent_alive.close()
+
+    def _serve(self, process: Any, connection: Connection) -> None:
+        while task := self._calls.get():
+            future, call = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                connection.send_bytes(pickle.dumps(call))
+                succeeded, answer = pickle.loads(connection.recv_bytes())
+            except (EOFError, OSError):
+                self._broken = True
+                future.set_exception(BrokenExecutor("a worker process died"))
+                self._refuse()
+                break
+            except Exception as error:
+                # The call or its result cannot be pickled.
+                succeeded, answer = False, error
+            (future.set_result if succeeded else future.set_exception)(answer)
+            del future, call, task, answer
+        connection.close()
+        process.join()
+
+    def _refuse(self) -> None:
+        """Fail every call that no process has begun."""
+        with suppress(queue.Empty):
+            while task := self._calls.get_nowait():
+                if task[0].set_running_or_notify_cancel():
+                    task[0].set_exception(BrokenExecutor("the worker processes have ended"))
+            # That was meant for a thread.
+            self._calls.put(None)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the end of it, so that no process is left half-started.
+
+    A process started meanwhile never hears Ctrl-C: only this one speaks and cleans up.
+    """
+    heard: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
+    handlers = [signal.signal(number, lambda number, frame: heard.append(number)) for number in numbers]
+    # A handler alone is not inherited, and a mask alone does not stop a signal that another thread receives.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+        for number in heard:
+            signal.raise_signal(number)
+
+
+def _each(fn: Callable[..., R], calls: list[tuple[Any, ...]]) -> list[R]:
+    return [fn(*arguments) for arguments in calls]
+
+
+# In a worker process
+
+at_worker_end: list[Callable[[], object]] = []
+"""What a worker process still has to do when it is ended early, such as to kill a child of its own."""
+
+
+def _work(connection: Connection, parent_alive: Connection) -> None:
+    threading.Thread(target=_end_with_parent, args=(parent_alive,), daemon=True).start()
+    with suppress(EOFError, OSError):
+        while True:
+            call = connection.recv_bytes()
+            try:
+                fn, args, kwargs = pickle.loads(call)
+                answer = pickle.dumps((True, fn(*args, **kwargs)))
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                answer = pickle.dumps((False, error))
+            connection.send_bytes(answer)
+
+
+def _end_with_parent(parent_alive: Connection) -> None:
+    """End as soon as the parent closes its end of the pipe, or is killed, whatever is being done."""
+    parent_alive.poll(None)
+    for act in at_worker_end:
+        with suppress(OSError):
+            act()
+    os._exit(1)
