@@ -38,7 +38,7 @@ def run_cli() -> Cli:
     def run(*arguments: str | Path, input: str | bytes | None = None, cwd: Path | None = None) -> Ended:
         data = input.encode() if isinstance(input, str) else input
         command = [sys.executable, "-m", "chesslm", *map(str, arguments)]
-        done = subprocess.run(command, input=data, capture_output=True, cwd=cwd, timeout=300, check=False)
+        done = subprocess.run(command, input=data, capture_output=True, cwd=cwd, timeout=900, check=False)
         return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
