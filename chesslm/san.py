@@ -5,7 +5,7 @@ is checked for legality. Anything unusual (an illegal or ambiguous move, long al
 gives None, and python-chess, four times slower, decides.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import chess
 from chess import (
@@ -30,10 +30,14 @@ from chess import (
     ROOK,
 )
 
+_START = chess.Board()
+_KINDS = (0, _START.pawns, _START.knights, _START.bishops, _START.rooks, _START.queens, _START.kings)
+_KIND_AT = tuple(_START.piece_type_at(square) or 0 for square in chess.SQUARES)
+
 CASTLING = {"O-O": True, "O-O-O": False, "0-0": True, "0-0-0": False}
 
 
-@cache
+@lru_cache(maxsize=1 << 14)
 def _parsed(token: str) -> tuple[int, int, int, int] | None:
     """(piece, squares it may come from, target, promotion) of an ordinary SAN move without check marks."""
     match = chess.SAN_REGEX.match(token)
@@ -62,12 +66,11 @@ def read_moves(tokens: list[str]) -> list[int] | None:
     Args:
         tokens: SAN without check marks, e.g. ``["e4", "Nf6", "O-O"]``.
     """
-    start = chess.Board()
-    kinds = [0, start.pawns, start.knights, start.bishops, start.rooks, start.queens, start.kings]
-    kind_at = [start.piece_type_at(square) or 0 for square in chess.SQUARES]
-    own, other = start.occupied_co[chess.WHITE], start.occupied_co[chess.BLACK]
+    kinds = list(_KINDS)
+    kind_at = list(_KIND_AT)
+    own, other = _START.occupied_co[chess.WHITE], _START.occupied_co[chess.BLACK]
     king, other_king = chess.E1, chess.E8
-    rights = start.castling_rights
+    rights = _START.castling_rights
     ep, white = -1, True
     codes: list[int] = []
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,15 @@ class TokenizedGame:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@cache
+def _move_roles(tokens: int) -> tuple[int, ...]:
+    """The roles of a move of so many tokens, as plain ints: arithmetic on flags takes ten times as long."""
+    roles = [0] * tokens
+    roles[0] |= Role.MOVE_BEGINS
+    roles[-1] |= Role.MOVE_ENDS
+    return tuple(map(int, roles))
 
 
 def plies_of(role: NDArray[np.uint8]) -> NDArray[np.int16]:
@@ -99,10 +108,7 @@ class GameTokenizer:
         role: list[int] = [Role.GAME_BEGINS]
         for spelling in self._spellings(codes):
             ids += spelling
-            first, last = len(role), len(role) + len(spelling) - 1
-            role += [0] * len(spelling)
-            role[first] |= Role.MOVE_BEGINS
-            role[last] |= Role.MOVE_ENDS
+            role += _move_roles(len(spelling))
         if result in KNOWN_RESULTS:
             ids.append(EOS)
             role.append(Role.GAME_ENDS)
