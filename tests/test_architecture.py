@@ -20,18 +20,7 @@ TORCH_FREE = ["pgn", "notation", "boards", "shards", "config", "tokenizer", "fil
 # No torch when imported: worker processes import them.
 LIGHT = [*TORCH_FREE, "prepare", "generate"]
 SUITES = ["legality", "selfplay", "squares", "probe", "world_model", "sinks"]
-HEAVY = [
-    "torch",
-    "transformers",
-    "lightning",
-    "numpy",
-    "pyarrow",
-    "tokenizers",
-    "chess",
-    "scipy",
-    "matplotlib",
-    "jinja2",
-]
+HEAVY = ["torch", "transformers", "lightning", "numpy", "pyarrow", "tokenizers", "chess", "rich", "jinja2"]
 VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
 
 
