@@ -5,8 +5,8 @@ figure of each resample is a ratio of sums over its games. Intervals say how muc
 nothing of training seeds.
 """
 
+import math
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from chesslm.eval.results import Metric
 
 RESAMPLES = 1000
 LEVEL = 95
+Z = 1.959964
+"""The normal distribution has 2.5 % above."""
 Floats = NDArray[np.float64]
 
 
@@ -75,10 +77,9 @@ def rule_of_three(value: float, trials: int) -> tuple[float, float]:
 
 def of_trials(successes: int, trials: int) -> Metric:
     """A rate of independent trials, with Wilson's score interval (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    value = successes / trials
-    if value in (0.0, 1.0):
-        return Metric(value, *rule_of_three(value, trials), trials)
-    interval: Any = binomtest(successes, trials).proportion_ci(LEVEL / 100, method="wilson")
-    return Metric(value, float(interval.low), float(interval.high), trials)
+    rate = successes / trials
+    if rate in (0.0, 1.0):
+        return Metric(rate, *rule_of_three(rate, trials), trials)
+    middle = (successes + Z**2 / 2) / (trials + Z**2)
+    half = Z / (trials + Z**2) * math.sqrt(trials * rate * (1 - rate) + Z**2 / 4)
+    return Metric(rate, middle - half, middle + half, trials)

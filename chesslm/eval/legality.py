@@ -108,9 +108,10 @@ class Tables:
             if key == "legality_bits":
                 # The difference, not a mean of its own: the bits of all plies are split exactly, also where the legal
                 # mass was measured on a sample of them.
-                values, resampled = (
-                    of_all - part for of_all, part in zip(means["bits_per_move"], means[key], strict=True)
-                )
+                with np.errstate(invalid="ignore"):
+                    values, resampled = (
+                        of_all - part for of_all, part in zip(means["bits_per_move"], means[key], strict=True)
+                    )
                 for k, name in enumerate(groups.names):
                     if np.isfinite(values[k]):
                         found[name]["choice_bits"] = intervals.of_resamples(

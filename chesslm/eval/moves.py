@@ -26,6 +26,9 @@ from chesslm.tokenizer import SPECIALS, Role, TokenizedGame
 BATCH_TOKENS = 4096
 """32 MB of logits with the 1,972 tokens of uci-move."""
 
+EQUAL = 1e-5
+"""Scores that lie closer are equal: the product of two or three probabilities is rounded."""
+
 Progress = Callable[[int], None]
 """Told of plies done."""
 
@@ -64,16 +67,16 @@ def empty_scores(within: NDArray[np.bool_], measured: NDArray[np.bool_]) -> Move
     """Scores to be filled in: nothing known, every ply missed."""
 
     def filled(value: float) -> NDArray[np.float64]:
-        return np.full(within.shape, value)
+        return np.full(within.shape, value, np.float64)
 
     return MoveScores(
         within=within,
         measured=measured,
         bits=filled(np.nan),
         legality_bits=filled(np.nan),
-        r_precision=filled(0),
-        top1=filled(0),
-        top3=filled(0),
+        r_precision=filled(0.0),
+        top1=filled(0.0),
+        top3=filled(0.0),
         greedy=np.zeros(within.shape, np.uint16),
         greedy_legal=np.zeros(within.shape, np.bool_),
         confidence=filled(np.nan),
@@ -166,6 +169,9 @@ def _score_tokens(
         legal = _padded_legal(positions, where, ids_of_codes) - len(SPECIALS)
         played = torch.from_numpy(ids_of_codes[positions.played[where]] - len(SPECIALS))
         best = fill_in(scores, where, moves_NV, total, legal.to(total.device), played.to(total.device))
+        scores.bits[where] = (
+            total - moves_NV.gather(1, played.to(total.device)[:, None])[:, 0]
+        ).double().cpu() / math.log(2)
         scores.end_mass[where] = torch.sigmoid(specials.logsumexp(1) - total).cpu()
         greedy = best + len(SPECIALS)
         scores.greedy[where] = codes_of_ids[greedy]
@@ -191,7 +197,7 @@ def fill_in(
     legal: torch.Tensor,
     played: torch.Tensor,
 ) -> NDArray[np.int64]:
-    """Fill in what follows from the scores of whole moves.
+    """Fill in what follows from the scores of whole moves, all but the bits.
 
     Args:
         scores: to be filled in.
@@ -214,15 +220,15 @@ def fill_in(
     def among(asked: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
         """Expected number of the asked moves among the n likeliest, equal ones in random order."""
         threshold = highest.gather(1, n - 1)
-        above = (highest > threshold).sum(1)
-        ties = (moves == threshold).sum(1)
+        above, from_there = threshold + EQUAL, threshold - EQUAL
+        n_above, asked_above = (highest > above).sum(1), (asked > above).sum(1)
+        ties = (moves >= from_there).sum(1) - n_above
         # A move that the scorer rules out is never among the likeliest, however few it leaves.
-        of_ties = ((asked == threshold) & (threshold > -math.inf)).sum(1)
-        return (asked > threshold).sum(1) + of_ties * (n[:, 0] - above) / ties
+        asked_ties = ((asked >= from_there) & (asked > -math.inf)).sum(1) - asked_above
+        return asked_above + asked_ties * (n[:, 0] - n_above) / ties
 
     three = torch.full_like(k, 3).clamp(max=moves.shape[1])
     for name, values in (
-        ("bits", (total - of_played[:, 0]) / math.log(2)),
         ("legality_bits", (total - of_legal.logsumexp(1)).clamp(min=0) / math.log(2)),
         ("r_precision", among(of_legal, k) / k[:, 0]),
         ("top1", among(of_played, torch.ones_like(k))),

@@ -11,7 +11,8 @@ scored in one forward pass a batch (``scorers.TokenTree``):
    out cannot matter and R-precision and top-3 are exact.
 
 A move that is over when the next token does not go on with it (``e7 e8`` without a promotion letter) ends with
-probability 1 - P(letters); there special tokens end it as any other does. Elsewhere they are taken out.
+probability 1 - P(letters); there special tokens end it as any other does, elsewhere they are taken out. The move after
+it begins with the same scores, less the letters: that the move before is over is given.
 
 For uci-square: three to four forward passes over the games, some 10 nodes a ply behind them.
 """
@@ -27,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from chesslm import boards
-from chesslm.eval.moves import BATCH_TOKENS, MoveScores, Progress, empty_scores, fill_in, move_spans
+from chesslm.eval.moves import BATCH_TOKENS, EQUAL, MoveScores, Progress, empty_scores, fill_in, move_spans
 from chesslm.eval.positions import Positions
 from chesslm.eval.scorers import Scorer, TokenTree, batches, chain
 from chesslm.tokenizer import SPECIALS, GameTokenizer, TokenizedGame
@@ -89,15 +90,38 @@ class Forks:
         return self._spelled[code]
 
 
+@dataclass(frozen=True)
+class PlayedMove:
+    """A move in its game.
+
+    Attributes:
+        ply: index of the position.
+        first: its first token.
+        spelled: its tokens.
+    """
+
+    ply: int
+    first: int
+    spelled: Begun
+
+    @property
+    def root(self) -> int:
+        """The token after which it begins."""
+        return self.first - 1
+
+    @property
+    def last(self) -> int:
+        """Its last token."""
+        return self.root + len(self.spelled)
+
+
 @dataclass
 class Choice:
     """The spellings that open at one ply, as far as they are walked.
 
     Attributes:
-        ply: index of the position.
-        root: token of the game after which the move begins.
+        move: that was played.
         legal: spellings of the legal moves.
-        played: spelling of the played move.
         nodes: the moves begun that are walked, each with its row in the next two.
         moves: natural log of the probability of each move that ends with a node's child, or (last column) at the node
             itself; rows of shape (V + 1,).
@@ -106,10 +130,8 @@ class Choice:
         greedy_over: whether that is all of it.
     """
 
-    ply: int
-    root: int
+    move: PlayedMove
     legal: list[Begun]
-    played: Begun
     nodes: dict[Begun, int] = field(default_factory=dict)
     moves: list[Floats] = field(default_factory=list)
     open: list[Floats] = field(default_factory=list)
@@ -126,7 +148,7 @@ class Choice:
         asked = self.beginnings if self.greedy_over else {*self.beginnings, self.greedy}
         wanted = {begun for begun in asked if self.reached(begun) > -math.inf}
         k = max(len(self.legal), 3)
-        threshold = np.partition(np.concatenate(self.moves), -k)[-k]
+        threshold = np.partition(np.concatenate(self.moves), -k)[-k] - EQUAL
         for begun, row in self.nodes.items():
             likely = (self.open[row] >= threshold) & (self.open[row] > -math.inf)
             wanted.update((*begun, i) for i in np.flatnonzero(likely).tolist())
@@ -210,32 +232,25 @@ def score_spellings(
         ]
         trunks = scorer.logits(chains).double().cpu().numpy()
         choices: list[list[Choice]] = []
-        for game, span in zip(batch, spans, strict=True):
-            plies = np.flatnonzero(measured[span] & within[span]) + span.start
-            choices.append([_choice(forks, games[game], positions, begins, ends, ply) for ply in plies.tolist()])
-        roots = [(choice, trunks[b, choice.root]) for b, of_game in enumerate(choices) for choice in of_game]
-        if roots:
-            walk(forks, [(choice, ()) for choice, _ in roots], np.array([row for _, row in roots]))
-            _walk_branches(scorer, forks, [tree.ids for tree in chains], choices)
-            _fill_in_choices(scores, forks, [choice for choice, _ in roots])
-        for b, (game, span) in enumerate(zip(batch, spans, strict=True)):
-            _fill_in_played(
-                scores, forks, games[game], trunks[b], np.flatnonzero(within[span]) + span.start, begins, ends
-            )
+        for trunk, game, span in zip(trunks, batch, spans, strict=True):
+            ids = games[game].ids
+            moves = [
+                PlayedMove(ply, int(begins[ply]), tuple(ids[begins[ply] : ends[ply] + 1].tolist()))
+                for ply in (np.flatnonzero(within[span]) + span.start).tolist()
+            ]
+            _fill_in_played(scores, forks, moves, trunk)
+            choices.append([_choice(forks, move, positions) for move in moves if measured[move.ply]])
+            if choices[-1]:
+                roots = trunk[[choice.move.root for choice in choices[-1]]]
+                walk(forks, [(choice, ()) for choice in choices[-1]], roots)
+        _walk_branches(scorer, forks, [tree.ids for tree in chains], choices)
+        _fill_in_choices(scores, forks, [choice for of_game in choices for choice in of_game])
         advance(sum(span.stop - span.start for span in spans))
     return scores
 
 
-def _choice(
-    forks: Forks,
-    game: TokenizedGame,
-    positions: Positions,
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    ply: int,
-) -> Choice:
-    legal = [forks.spelling(code) for code in positions.legal_codes(ply).tolist()]
-    return Choice(ply, int(begins[ply]) - 1, legal, tuple(game.ids[begins[ply] : ends[ply] + 1].tolist()))
+def _choice(forks: Forks, move: PlayedMove, positions: Positions) -> Choice:
+    return Choice(move, [forks.spelling(code) for code in positions.legal_codes(move.ply).tolist()])
 
 
 def _walk_branches(
@@ -264,7 +279,7 @@ def _grow(
         return TokenTree(np.array(ids, np.uint16), np.array(parents, np.int32)), asked
 
     for choice in choices:
-        at: dict[Begun, int] = {(): choice.root}
+        at: dict[Begun, int] = {(): choice.move.root}
         for begun in sorted(choice.wanted()):
             for n in range(1, len(begun) + 1):
                 if begun[:n] not in at:
@@ -281,6 +296,8 @@ def _grow(
 
 def _fill_in_choices(scores: MoveScores, forks: Forks, choices: Sequence[Choice]) -> None:
     """The figures of the legal moves at each measured ply."""
+    if not choices:
+        return
     sizes = [sum(map(len, choice.moves)) for choice in choices]
     moves = np.full((len(choices), 1 + max(sizes)), -math.inf)
     legal = np.full((len(choices), max(len(choice.legal) for choice in choices)), -1)
@@ -288,41 +305,35 @@ def _fill_in_choices(scores: MoveScores, forks: Forks, choices: Sequence[Choice]
         moves[i, 1 : 1 + sizes[i]] = np.concatenate(choice.moves)
         legal[i, : len(choice.legal)] = [choice.column(spelled) for spelled in choice.legal]
         move = forks.move(choice.greedy)
-        scores.greedy[choice.ply] = boards.move_code(move) if move else 0
-        scores.greedy_legal[choice.ply] = choice.greedy in choice.legal
+        scores.greedy[choice.move.ply] = boards.move_code(move) if move else 0
+        scores.greedy_legal[choice.move.ply] = choice.greedy in choice.legal
     fill_in(
         scores,
-        np.array([choice.ply for choice in choices]),
+        np.array([choice.move.ply for choice in choices]),
         torch.from_numpy(moves),
         torch.zeros(len(choices), dtype=torch.float64),
         torch.from_numpy(legal),
-        torch.tensor([choice.column(choice.played) for choice in choices]),
+        torch.tensor([choice.column(choice.move.spelled) for choice in choices]),
     )
 
 
-def _fill_in_played(
-    scores: MoveScores,
-    forks: Forks,
-    game: TokenizedGame,
-    trunk: Floats,
-    plies: NDArray[np.int64],
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
-) -> None:
-    """Bits of the played moves of a game, from its own forward pass, (T, V)."""
-    everything, of_moves = logsumexp(trunk)[:, 0], logsumexp(trunk[:, len(SPECIALS) :])[:, 0]
-    taken = of_moves - everything
-    for ply in plies.tolist():
-        nats = left = 0.0
-        begun: Begun = ()
-        for at, token in enumerate(game.ids[begins[ply] : ends[ply] + 1].tolist(), int(begins[ply]) - 1):
-            may_end = forks[begun].ends
-            nats += (everything if may_end else of_moves)[at] - trunk[at, token]
-            left += 0.0 if may_end else taken[at]
-            begun = (*begun, token)
-        goes_on = forks[begun].goes_on
+def _fill_in_played(scores: MoveScores, forks: Forks, moves: Sequence[PlayedMove], trunk: Floats) -> None:
+    """Bits of the played moves of a game, from its own forward pass (T, V).
+
+    Where a move might have gone on, the scores after it lose the tokens by which it would: the next move begins there.
+    """
+    ended: dict[int, float] = {}
+    for move in moves:
+        goes_on = forks[move.spelled].goes_on
         if goes_on.any():
-            at = ends[ply]
-            nats += everything[at] - logsumexp(trunk[at, ~goes_on])[0]
-        scores.bits[ply] = nats / math.log(2)
-        scores.end_mass[ply] = -math.expm1(left)
+            ended[move.ply] = logsumexp(trunk[move.last])[0] - logsumexp(trunk[move.last, ~goes_on])[0]
+            trunk[move.last, goes_on] = -math.inf
+    everything, of_moves = logsumexp(trunk)[:, 0], logsumexp(trunk[:, len(SPECIALS) :])[:, 0]
+    for move in moves:
+        nats, left = ended.get(move.ply, 0.0), 0.0
+        for n, token in enumerate(move.spelled):
+            at, may_end = move.root + n, forks[move.spelled[:n]].ends
+            nats += (everything if may_end else of_moves)[at] - trunk[at, token]
+            left += 0.0 if may_end else of_moves[at] - everything[at]
+        scores.bits[move.ply] = nats / math.log(2)
+        scores.end_mass[move.ply] = -math.expm1(left)

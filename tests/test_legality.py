@@ -1,0 +1,629 @@
+"""The suite legality against oracles whose figures are known in closed form, brute force, and plain forward passes."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import chess
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from random_games import random_game
+
+from chesslm import boards, parallel
+from chesslm.boards import MoveCodes
+from chesslm.config import ModelConfig
+from chesslm.eval import moves as moves_module
+from chesslm.eval import spellings as spellings_module
+from chesslm.eval.baselines import UniformLegal
+from chesslm.eval.games import from_pgn
+from chesslm.eval.legality import HeldOut, legality, summarize
+from chesslm.eval.moves import MoveScores, score_moves, uniform_over_legal
+from chesslm.eval.positions import find_positions
+from chesslm.eval.results import Result
+from chesslm.eval.scorers import NO_LIMIT, ModelScorer, Scorer, TokenTree, chain
+from chesslm.model import LoadedModel, new_gpt2
+from chesslm.notation import geometric_moves, is_promotion_step
+from chesslm.tokenizer import EOS, SPECIALS, GameTokenizer, Role, get_tokenizer
+
+NOTATIONS = ("uci-move", "uci-square")
+
+
+def game(moves: str) -> MoveCodes:
+    """A game from its moves in SAN."""
+    board = chess.Board()
+    for word in moves.split():
+        board.push_san(word)
+    return boards.to_codes(board.move_stack)
+
+
+# A pawn promotes, another could; rooks stand where a pawn would promote.
+PROMOTIONS = game(
+    "a4 b5 axb5 a6 bxa6 Bb7 axb7 Nc6 bxa8=N Qxa8 Rxa8+ Nd8 Rb8 c5 Rb7 c4 Rxd7 c3 Rxd8+ Kxd8 Nf3 cxb2 Ng1 bxc1=Q Qxc1"
+)
+GAMES = [PROMOTIONS, *(random_game(seed, 20 + 5 * seed) for seed in range(8))]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[parallel.Executor]:
+    with parallel.processes(1) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def held(pool: parallel.Executor) -> HeldOut:
+    return HeldOut(GAMES, find_positions(GAMES, pool))
+
+
+# Oracles
+
+Weights = Callable[[chess.Board], dict[chess.Move, float]]
+
+
+Spelled = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """A position, its moves with their weights, and the tokens of a move begun there."""
+
+    board: chess.Board
+    weights: dict[Spelled, float]
+    begun: Spelled = ()
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A player that picks moves with weights that depend on the board, in any notation that needs none."""
+
+    tokenizer: GameTokenizer
+    weights: Weights
+    context: int = NO_LIMIT
+
+    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
+        out = np.zeros((len(trees), max(map(len, trees)), len(self.tokenizer)), np.float32)
+        for row, tree in zip(out, trees, strict=True):
+            states: list[State] = []
+            for i, parent in zip(tree.ids.tolist(), tree.parent.tolist(), strict=True):
+                states.append(
+                    self.after(states[parent], self.tokenizer.tokens[i]) if parent >= 0 else self.at(chess.Board())
+                )
+            for node, state in enumerate(states):
+                for token, weight in self.next(state).items():
+                    row[node, token] = weight
+        with np.errstate(divide="ignore"):
+            return torch.from_numpy(np.log(out))
+
+    def at(self, board: chess.Board) -> State:
+        return State(board, {self.tokenizer.notation.spell(move, board): w for move, w in self.weights(board).items()})
+
+    def after(self, state: State, token: str) -> State:
+        """The move begun goes on with a token, or it was over and another one begins."""
+        if state.begun and token not in self.tokenizer.notation.extensions(state.begun):
+            state = self.ended(state)
+        state = State(state.board, state.weights, (*state.begun, token))
+        return state if self.tokenizer.notation.extensions(state.begun) else self.ended(state)
+
+    def ended(self, state: State) -> State:
+        board = state.board.copy(stack=False)
+        move = self.tokenizer.notation.parse(state.begun, board)
+        # A move that nobody may make leaves the board as it is: nothing after it is asked for.
+        if move and board.is_legal(move):
+            board.push(move)
+        return self.at(board)
+
+    def next(self, state: State) -> dict[int, float]:
+        """Probability of each next token."""
+        n = len(state.begun)
+        found: dict[int, float] = {}
+        for spelled, weight in state.weights.items():
+            if spelled[:n] == state.begun and len(spelled) > n:
+                token = self.tokenizer.ids[spelled[n]]
+                found[token] = found.get(token, 0) + weight
+        over = state.weights.get(state.begun, 0)
+        if over:
+            # The move ends as the next one begins; <eos> is as likely as that.
+            following = self.next(self.ended(state))
+            found |= {token: over / 2 * probability for token, probability in following.items()}
+            found[EOS] = over / 2
+        total = sum(found.values())
+        return {token: weight / total for token, weight in found.items()} if found else {EOS: 0.5, EOS + 2: 0.5}
+
+
+def uniform(board: chess.Board) -> dict[chess.Move, float]:
+    return dict.fromkeys(board.legal_moves, 1.0)
+
+
+def skewed(board: chess.Board) -> dict[chess.Move, float]:
+    """Legal moves with unlike weights, and as much for illegal ones."""
+    legal = sorted(board.legal_moves, key=str)
+    weights = {move: 1.0 + i for i, move in enumerate(legal)}
+    return weights | {move: 10.0 for move in map(chess.Move.from_uci, geometric_moves()[::50]) if move not in legal}
+
+
+def always(uci: str) -> Weights:
+    return lambda board: {chess.Move.from_uci(uci): 1.0}
+
+
+@dataclass(frozen=True)
+class Indifferent:
+    """Every token of the vocabulary alike, special ones too."""
+
+    tokenizer: GameTokenizer
+    context: int = NO_LIMIT
+
+    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
+        return torch.zeros(len(trees), max(map(len, trees)), len(self.tokenizer))
+
+
+def scored(scorer: Scorer, held: HeldOut, plies: int = 0) -> MoveScores:
+    return score_moves(scorer, held.codes, held.positions, plies)
+
+
+def values(result: Result) -> dict[str, float]:
+    return {key: metric.value for key, metric in result.metrics.items()}
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_uniform_over_the_legal_moves(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
+    result = legality(Oracle(get_tokenizer(notation), uniform), held, pool, plies=0)
+    n = held.positions.n_legal
+    found = values(result)
+    for key in ("legal_argmax", "legal_mass", "r_precision", "fully_legal_games"):
+        assert found[key] == pytest.approx(1, abs=1e-6), key
+    assert found["legality_bits"] == pytest.approx(0, abs=1e-6)
+    assert found["bits_per_move"] == pytest.approx(np.log2(n).mean(), abs=1e-5)
+    assert found["top1"] == pytest.approx((1 / n).mean(), abs=1e-5)
+    assert found["top3"] == pytest.approx(np.minimum(1, 3 / n).mean(), abs=1e-5)
+    assert "first_illegal_ply" not in found
+    assert "illegal" not in result.by
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_shortcut_of_the_uniform_baseline_is_what_its_scorer_gives(notation: str, held: HeldOut) -> None:
+    baseline = UniformLegal() if notation == "uci-move" else Oracle(get_tokenizer(notation), uniform)
+    assert_alike(uniform_over_legal(held.positions), scored(baseline, held), skip=("greedy", "end_mass"))
+
+
+def assert_alike(left: MoveScores, right: MoveScores, skip: tuple[str, ...] = (), atol: float = 1e-5) -> None:
+    for name, one in vars(left).items():
+        if name not in skip:
+            np.testing.assert_allclose(one, getattr(right, name), atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_one_illegal_move_for_ever(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
+    """b1b8 is a rook's way that is barred by pawns, or nobody's."""
+    codes = [codes[:12] for codes in GAMES[1:]]
+    short = HeldOut(codes, find_positions(codes, pool))
+    illegal = [
+        not any(code == 1 + 64 * 57 for code in short.positions.legal_codes(i)) for i in range(len(short.positions))
+    ]
+    assert all(illegal)
+    result = legality(Oracle(get_tokenizer(notation), always("b1b8")), short, pool, plies=0)
+    found = values(result)
+    for key in ("legal_argmax", "legal_mass", "r_precision", "top1", "top3", "fully_legal_games", "first_illegal_ply"):
+        assert found[key] == 0, key
+    for key in ("bits_per_move", "legality_bits", "choice_bits"):
+        assert key not in found, "infinite"
+    assert result.metrics["legal_argmax"].high == pytest.approx(3 / len(codes))
+    shares = {kind: metrics["share"].value for kind, metrics in result.by["illegal"].items()}
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_indifference_in_whole_moves(held: HeldOut, pool: parallel.Executor) -> None:
+    tokenizer = get_tokenizer("uci-move")
+    n, moves = held.positions.n_legal, 1968
+    scores = scored(Indifferent(tokenizer), held)
+    np.testing.assert_allclose(scores.bits, math.log2(moves), atol=1e-5)
+    np.testing.assert_allclose(scores.legality_bits, np.log2(moves / n), atol=1e-5)
+    np.testing.assert_allclose(scores.r_precision, n / moves, atol=1e-6)
+    np.testing.assert_allclose(scores.top1, 1 / moves, atol=1e-7)
+    np.testing.assert_allclose(scores.top3, 3 / moves, atol=1e-7)
+    np.testing.assert_allclose(scores.end_mass, 4 / (moves + 4), atol=1e-6)
+    found = values(summarize(scores, held, pool, seed=1))
+    assert found["legal_mass"] == pytest.approx((n / moves).mean(), abs=1e-6)
+
+
+def test_indifference_in_squares(held: HeldOut) -> None:
+    """A move of two tokens has 1/68 twice; where a pawn would promote, 68 of the 72 tokens end it.
+
+    That the move before ended without a letter is given, so after a piece's step to the last rank the next one begins
+    with one of 64 squares.
+    """
+    scores = scored(Indifferent(get_tokenizer("uci-square")), held)
+    positions = held.positions
+    played = positions.played.tolist()
+
+    def steps(code: int) -> bool:
+        return is_promotion_step(code & 63, code >> 6 & 63)
+
+    def probability(code: int, at: int) -> float:
+        first = 64 if after_step[at] else 68
+        return 1 / first / 68 * ((1 if code >> 12 else 68) / 72 if steps(code) else 1)
+
+    after_step = [
+        positions.ply[at] > 0 and steps(played[at - 1]) and played[at - 1] < 4096 for at in range(len(played))
+    ]
+    legal = [positions.legal_codes(at).tolist() for at in range(len(played))]
+    mass = [sum(probability(code, at) for code in codes) for at, codes in enumerate(legal)]
+    assert sum(after_step) > 1 and any(map(steps, played)) and max(played) > 4096
+    np.testing.assert_allclose(scores.legality_bits, -np.log2(mass), atol=1e-5)
+    np.testing.assert_allclose(
+        scores.bits, [-math.log2(probability(code, at)) for at, code in enumerate(played)], atol=1e-5
+    )
+    np.testing.assert_allclose(scores.end_mass, np.where(after_step, 1 - 64 / 72, 1 - (68 / 72) ** 2), atol=1e-6)
+    # Likeliest are four letters that begin no move (not after such a step), then come 64 * 68 pairs less the 44 steps
+    # on which a pawn would promote.
+    letters, pairs = np.where(after_step, 0, 4), 64 * 68 - 44
+    likely = np.array([sum(not steps(code) for code in codes) for codes in legal])
+    n = positions.n_legal
+    np.testing.assert_allclose(scores.r_precision, likely * np.maximum(n - letters, 0) / pairs / n, atol=1e-6)
+    np.testing.assert_allclose(
+        scores.top1, np.where(after_step, [0 if steps(code) else 1 / pairs for code in played], 0)
+    )
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_a_skewed_player(notation: str, held: HeldOut) -> None:
+    """Mass, ranks and choice where half of the probability or so is illegal; the same in both notations."""
+    positions = held.positions
+    scores = scored(Oracle(get_tokenizer(notation), skewed), held)
+    at = 0
+    for codes in GAMES:
+        for code, board in zip(codes.tolist(), boards.replay(boards.to_moves(codes)), strict=False):
+            weights = skewed(board)
+            legal = [weights[move] for move in board.legal_moves]
+            played, total = weights[boards.code_move(code)], sum(weights.values())
+            assert scores.bits[at] == pytest.approx(-math.log2(played / total), abs=1e-4)
+            assert scores.legality_bits[at] == pytest.approx(-math.log2(sum(legal) / total), abs=1e-4)
+            assert scores.r_precision[at] == pytest.approx(
+                among(legal, list(weights.values()), len(legal)) / len(legal), abs=1e-4
+            )
+            for n, top in ((1, scores.top1), (3, scores.top3)):
+                assert top[at] == pytest.approx(among([played], list(weights.values()), n), abs=1e-4)
+            assert scores.confidence[at] == pytest.approx(max(weights.values()) / total, abs=1e-4)
+            at += 1
+    assert at == len(positions)
+
+
+def among(asked: list[float], everything: list[float], n: int) -> float:
+    """Expected number of the asked among the n greatest, equal ones in random order."""
+    n = min(n, len(everything))
+    threshold = sorted(everything)[-n]
+    above = sum(weight > threshold for weight in everything)
+    share = (n - above) / sum(weight == threshold for weight in everything)
+    return sum(1.0 if weight > threshold else share if weight == threshold else 0.0 for weight in asked)
+
+
+# Models
+
+
+def random_model(notation: str, context: int = 256) -> ModelScorer:
+    """A model of random weights, scaled up until it has strong opinions."""
+    tokenizer = get_tokenizer(notation)
+    model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, context=context), tokenizer, seed=3).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.ndim == 2:
+                weights *= 12
+    return ModelScorer(LoadedModel(model, tokenizer, "random", "random", {}, torch.float32))
+
+
+def after(scorer: ModelScorer, prefixes: Sequence[Sequence[int]]) -> np.ndarray:
+    """Probabilities of the next token after prefixes of one length, by a plain forward pass."""
+    with torch.inference_mode():
+        logits = scorer.loaded.model(input_ids=torch.tensor(prefixes), use_cache=False).logits
+    return logits[:, -1].double().softmax(-1).numpy()
+
+
+def without_specials(probabilities: np.ndarray, others: Sequence[int] = ()) -> np.ndarray:
+    kept = np.where(np.arange(len(probabilities)) < len(SPECIALS), 0, probabilities)
+    kept[list(others)] = 0
+    return kept / kept.sum()
+
+
+def test_branches_are_scored_as_if_each_stood_alone() -> None:
+    scorer = random_model("uci-square")
+    rng = np.random.default_rng(0)
+    trunk = rng.integers(4, 72, 30)
+    parents = [5, 30, 31, 30, 12, 29, 35, 0]
+    branches = rng.integers(4, 72, len(parents))
+    ids = np.concatenate([trunk, branches]).astype(np.uint16)
+    tree = TokenTree(ids, np.array([*range(-1, 29), *parents], np.int32))
+    shorter = chain(ids[:9])
+    logits = scorer.logits([tree, shorter]).double().softmax(-1).numpy()
+    for row, each in zip(logits, (tree, shorter), strict=True):
+        for node in range(len(each)):
+            path, at = [], node
+            while at >= 0:
+                path.append(int(each.ids[at]))
+                at = int(each.parent[at])
+            np.testing.assert_allclose(row[node], after(scorer, [path[::-1]])[0], atol=1e-6)
+
+
+def test_whole_moves_prefix_by_prefix(pool: parallel.Executor) -> None:
+    """Every figure of every ply against the usual loop."""
+    codes = [game[:24] for game in GAMES[:3]]
+    positions = find_positions(codes, pool)
+    scorer = random_model("uci-move")
+    scores = score_moves(scorer, codes, positions)
+    tokenizer, at = scorer.tokenizer, 0
+    for each in codes:
+        ids = tokenizer.encode(each).ids.tolist()
+        for ply, board in enumerate(boards.replay(boards.to_moves(each))):
+            if ply == len(each):
+                break
+            raw = after(scorer, [ids[: ply + 1]])[0]
+            probabilities = without_specials(raw)
+            legal = [tokenizer.ids[move.uci()] for move in board.legal_moves]
+            likeliest = np.argsort(-probabilities)
+            played = ids[ply + 1]
+            assert scores.bits[at] == pytest.approx(-math.log2(probabilities[played]), abs=1e-4)
+            assert scores.legality_bits[at] == pytest.approx(-math.log2(probabilities[legal].sum()), abs=1e-4)
+            assert scores.r_precision[at] == pytest.approx(len({*legal} & {*likeliest[: len(legal)]}) / len(legal))
+            assert scores.top1[at] == (likeliest[0] == played)
+            assert scores.top3[at] == (played in likeliest[:3])
+            assert boards.code_move(int(scores.greedy[at])).uci() == tokenizer.tokens[likeliest[0]]
+            assert scores.greedy_legal[at] == (likeliest[0] in legal)
+            assert scores.confidence[at] == pytest.approx(probabilities[likeliest[0]], abs=1e-5)
+            assert scores.end_mass[at] == pytest.approx(raw[: len(SPECIALS)].sum(), abs=1e-5)
+            at += 1
+    assert at == len(positions)
+
+
+Outcomes = dict[tuple[str, ...], float]
+
+
+def outcomes(scorer: ModelScorer, prefix: list[int], ruled_out: Sequence[int]) -> Outcomes:
+    """Probability of everything that a model could write as its next move in squares, by plain forward passes."""
+    tokens = scorer.tokenizer.tokens
+    squares = [i for i, token in enumerate(tokens[len(SPECIALS) :], len(SPECIALS)) if len(token) == 2]
+    letters = [i for i in range(len(SPECIALS), len(tokens)) if i not in squares]
+    steps = [(i, j) for i in squares for j in squares if scorer.tokenizer.notation.extensions((tokens[i], tokens[j]))]
+    first = without_specials(after(scorer, [prefix])[0], ruled_out)
+    second = dict(zip(squares, after(scorer, [[*prefix, i] for i in squares]), strict=True))
+    third = dict(zip(steps, after(scorer, [[*prefix, *step] for step in steps]), strict=True))
+    found: Outcomes = {(tokens[i],): first[i] for i in letters}
+    for i in squares:
+        of_i = without_specials(second[i])
+        found |= {(tokens[i], tokens[j]): first[i] * of_i[j] for j in range(len(SPECIALS), len(tokens))}
+    for step, probabilities in third.items():
+        begun = tokens[step[0]], tokens[step[1]]
+        found |= {(*begun, tokens[letter]): found[begun] * probabilities[letter] for letter in letters}
+        found[begun] *= 1 - probabilities[letters].sum()
+    return found
+
+
+def test_squares_against_everything_that_could_be_written(pool: parallel.Executor) -> None:
+    """What is left out of the tree changes nothing: every figure against the whole of it."""
+    codes = [PROMOTIONS]
+    positions = find_positions(codes, pool)
+    scorer = random_model("uci-square")
+    scores = score_moves(scorer, codes, positions, plies=0)
+    tokenized = scorer.tokenizer.encode(PROMOTIONS)
+    starts = np.flatnonzero(tokenized.role & Role.MOVE_BEGINS)
+    legal_found = 0
+    tokenizer = scorer.tokenizer
+    for ply in (3, 8, 15, 19, 23):
+        board = list(replayed(PROMOTIONS))[ply]
+        prefix = tokenized.ids[: starts[ply]].tolist()
+        # The move before is over: at ply 19 it is a rook's step to the last rank.
+        before = tuple(tokenizer.tokens[i] for i in prefix[starts[ply - 1] :])
+        ruled_out = [tokenizer.ids[token] for token in tokenizer.notation.extensions(before)]
+        assert bool(ruled_out) == (ply == 19)
+        found = outcomes(scorer, prefix, ruled_out)
+        assert sum(found.values()) == pytest.approx(1)
+        legal = [tokenizer.notation.spell(move, board) for move in board.legal_moves]
+        played = tokenizer.notation.spell(boards.code_move(int(PROMOTIONS[ply])), board)
+        ranked = sorted(found, key=lambda spelled: -found[spelled])
+        mass = sum(found[spelled] for spelled in legal)
+        assert scores.bits[ply] == pytest.approx(-math.log2(found[played]), abs=1e-4)
+        assert scores.legality_bits[ply] == pytest.approx(-math.log2(mass), abs=1e-4)
+        among_likeliest = {*ranked[: len(legal)]} & {*legal}
+        assert scores.r_precision[ply] == pytest.approx(len(among_likeliest) / len(legal))
+        assert scores.top1[ply] == (played == ranked[0])
+        assert scores.top3[ply] == (played in ranked[:3])
+        assert scores.confidence[ply] == pytest.approx(found[ranked[0]], abs=1e-5)
+        greedy = greedily(scorer, prefix, ruled_out)
+        move = scorer.tokenizer.notation.parse(greedy, board)
+        assert scores.greedy[ply] == (boards.move_code(move) if move else 0)
+        assert scores.greedy_legal[ply] == (greedy in legal)
+        legal_found += len(among_likeliest)
+    assert legal_found
+
+
+def greedily(scorer: ModelScorer, prefix: list[int], ruled_out: Sequence[int]) -> tuple[str, ...]:
+    """The likeliest token again and again, until the move is over."""
+    notation = scorer.tokenizer.notation
+    begun: tuple[str, ...] = ()
+    while True:
+        probabilities = after(scorer, [prefix])[0]
+        over = bool(begun) and notation.parse(begun, chess.Board()) is not None
+        likeliest = int((probabilities if over else without_specials(probabilities, ruled_out)).argmax())
+        token, goes_on = scorer.tokenizer.tokens[likeliest], notation.extensions(begun)
+        if over and token not in goes_on:
+            return begun
+        begun, prefix, ruled_out = (*begun, token), [*prefix, likeliest], ()
+        if token not in goes_on or not notation.extensions(begun):
+            return begun
+
+
+def replayed(codes: MoveCodes) -> Iterator[chess.Board]:
+    """The boards before each move."""
+    return (board.copy() for board in boards.replay(boards.to_moves(codes)))
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_batches_and_padding_change_nothing(notation: str, held: HeldOut, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = random_model(notation)
+    together = score_moves(scorer, held.codes, held.positions, plies=60)
+    for module in (moves_module, spellings_module):
+        monkeypatch.setattr(module, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(spellings_module, "TREE_NODES", 1)
+    assert_alike(together, score_moves(scorer, held.codes, held.positions, plies=60), atol=1e-4)
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_bits_are_split_exactly(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
+    """Also where the legal mass is known on a sample alone; and in every group."""
+    result = legality(random_model(notation), held, pool, plies=100)
+    groups = [result.metrics, *(group for by in ("phase", "piece", "check") for group in result.by[by].values())]
+    for metrics in groups:
+        if "legality_bits" in metrics:
+            parts = metrics["legality_bits"].value + metrics["choice_bits"].value
+            assert metrics["bits_per_move"].value == pytest.approx(parts, abs=1e-12)
+    n = len(held.positions)
+    assert result.metrics["bits_per_move"].n == n
+    assert result.metrics["legality_bits"].n == (n if notation == "uci-move" else 100)
+    assert ("fully_legal_games" in result.metrics) == (notation == "uci-move")
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_groups_add_up(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
+    half = [len(codes) // 2 for codes in held.codes]
+    games = replace(held, sources=["a", "b"] * 4 + ["a"], first_novel=np.array(half))
+    result = legality(random_model(notation), games, pool, plies=0)
+    for by in ("phase", "ply", "piece", "check", "legal_moves", "source", "novel"):
+        groups = result.by[by].values()
+        for key in ("legal_argmax", "legal_mass", "bits_per_move"):
+            whole = result.metrics[key]
+            assert sum(group[key].n for group in groups) == whole.n
+            assert sum(group[key].n * group[key].value for group in groups) == pytest.approx(whole.n * whole.value)
+    assert result.by["novel"]["known"]["top1"].n == sum(half)
+    assert sum(kind["share"].value for kind in result.by["illegal"].values()) == pytest.approx(1)
+    bins = {name: group for name, group in result.by["calibration"].items() if name != "all"}
+    assert sum(group["confidence"].n for group in bins.values()) == len(held.positions)
+    gaps = sum(abs(group["confidence"].value - group["top1"].value) * group["top1"].n for group in bins.values())
+    assert result.by["calibration"]["all"]["error"].value == pytest.approx(gaps / len(held.positions))
+    for group in (result.metrics, *bins.values()):
+        for key, metric in group.items():
+            assert metric.low is None or metric.high is None or metric.low <= metric.value <= metric.high, key
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_past_the_context_everything_is_missed(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
+    """A player who knows the rules but sees 30 tokens: what it sees is right, the rest is not."""
+    result = legality(Oracle(get_tokenizer(notation), uniform, context=30), held, pool, plies=0)
+    tokenizer = get_tokenizer(notation)
+    ends = [np.flatnonzero(tokenizer.encode(codes).role & Role.MOVE_ENDS) for codes in held.codes]
+    within = sum(int((each < 30).sum()) for each in ends)
+    found, n = result.metrics, len(held.positions)
+    assert 0 < within < n
+    assert found["plies_beyond_context"].value == n - within
+    for key in ("legal_argmax", "legal_mass", "r_precision"):
+        assert found[key].n == n
+        assert found[key].value == pytest.approx(within / n, abs=1e-6)
+    assert found["bits_per_move"].n == found["legality_bits"].n == within
+    assert found["fully_legal_games"].value == np.mean([(each < 30).all() for each in ends])
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_a_model_is_asked_nothing_beyond_its_context(notation: str, pool: parallel.Executor) -> None:
+    codes = [random_game(5, 90), random_game(6, 30)]
+    whole, cut = (HeldOut(each, find_positions(each, pool)) for each in (codes, [codes[0][:40], codes[1]]))
+    tight = {"uci-move": 41, "uci-square": len(get_tokenizer("uci-square").encode(codes[0][:40]))}[notation]
+    scorer = random_model(notation, context=tight)
+    beyond = score_moves(scorer, whole.codes, whole.positions, plies=0)
+    inside = score_moves(scorer, cut.codes, cut.positions, plies=0)
+    seen = np.r_[:40, 90:120]
+    assert (np.flatnonzero(beyond.within) == seen).all()
+    for name, values in vars(inside).items():
+        np.testing.assert_allclose(getattr(beyond, name)[seen], values, atol=1e-4, err_msg=name)
+
+
+def test_where_the_first_illegal_move_comes(pool: parallel.Executor) -> None:
+    """Legal until White's king or Black's has moved a given number of plies into the game."""
+
+    def weights(board: chess.Board) -> dict[chess.Move, float]:
+        return uniform(board) if board.ply() < 17 else {chess.Move.from_uci("a1h8"): 1.0}
+
+    codes = [random_game(1, 10), random_game(2, 40), random_game(3, 17), random_game(4, 18)]
+    result = legality(Oracle(get_tokenizer("uci-move"), weights), HeldOut(codes, find_positions(codes, pool)), pool)
+    assert result.metrics["first_illegal_ply"].value == 17
+    assert result.metrics["first_illegal_ply"].n == 2
+    assert result.metrics["fully_legal_games"].value == 0.5
+    legal = result.by["ply"]["0-19"]["legal_argmax"]
+    assert (legal.value, legal.n) == (pytest.approx((10 + 17 * 3) / (10 + 20 + 17 + 18)), 65)
+    assert result.by["ply"]["20-39"]["legal_argmax"].value == 0
+
+
+# The command
+
+
+def test_the_command_writes_the_contract(cli: Cli, tiny_model: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    ended = cli(
+        "evaluate", tiny_model, "--games", tiny_dataset, "--random", 3, "--quiet", "--workers", 1,
+        "--json", out, "--html", tmp_path / "report.html",
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+    objects = json.loads(out.read_text())
+    assert [each["model"]["path"] for each in objects] == [str(tiny_model), "baseline:ngram", "baseline:uniform-legal"]
+    held = json.loads((tiny_dataset / "meta.json").read_text())["splits"]["test"]["games"]
+    for each in objects:
+        assert (each["schema"], each["data"]["games"], each["data"]["random"]["games"]) == (1, held, 3)
+        assert set(each["suites"]) == {"legality", "legality-random"}
+        for suite in each["suites"].values():
+            assert {"legal_argmax", "legal_mass", "r_precision", "top1", "top3", "bits_per_move", "end_mass"} <= set(
+                suite["metrics"]
+            )
+            assert {"phase", "ply", "piece", "check", "special", "legal_moves", "novel"} <= set(suite["by"])
+            assert all(set(metric) == {"value", "low", "high", "n"} for metric in suite["metrics"].values())
+    trained, ngram, rules = (each["suites"]["legality"]["metrics"] for each in objects)
+    assert rules["legal_argmax"]["value"] == 1 > trained["legal_argmax"]["value"] > 0
+    assert rules["bits_per_move"]["value"] < ngram["bits_per_move"]["value"]
+    assert "Legal moves" in ended.out and "move n-gram" in ended.out
+    assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_results_do_not_depend_on_the_number_of_processes(
+    cli: Cli, tiny_model: Path, tiny_pgn: Path, tmp_path: Path
+) -> None:
+    found = []
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}.json"
+        arguments = ("--limit", 20, "--random", 2, "--workers", workers, "--json", out, "--quiet")
+        assert cli("evaluate", tiny_model, "--games", tiny_pgn, *arguments).code == 0
+        found.append([(each["data"], each["suites"]) for each in json.loads(out.read_text())])
+    assert found[0] == found[1]
+
+
+def test_other_games_with_another_seed(tiny_pgn: Path, tiny_games: list[MoveCodes], pool: parallel.Executor) -> None:
+    """A sample keeps the file's order, follows the seed, and is everything where there is no more."""
+    whole, first, again, other = (
+        from_pgn(str(tiny_pgn), n, seed, pool).codes for n, seed in ((500, 1), (30, 1), (30, 1), (30, 2))
+    )
+    same = [codes.tolist() for codes in tiny_games]
+    assert [codes.tolist() for codes in whole] == same
+    where = [same.index(codes.tolist()) for codes in first]
+    assert where == sorted(where) and len(set(where)) == 30
+    assert [same.index(codes.tolist()) for codes in again] == where != [same.index(codes.tolist()) for codes in other]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "no games to measure on"),
+        (("--games", "missing.pgn"), "missing.pgn: no such file"),
+        (("--games", "PGN", "--suite", "legality,squares"), "unknown suite 'squares'"),
+        (("--games", "PGN", "--json", "no/such/folder/r.json"), "no such file or folder"),
+        (("--games", "PGN", "--html", "."), "is a folder"),
+        (("--games", "PGN", "--limit", "0"), "--limit"),
+        (("--games", "PGN", "--notation", "uci-square"), "leave --notation out"),
+        (("--games", "PGN", "--data", "nowhere"), "nowhere: no such folder"),
+        (("--games", "PNG"), "picture.pgn"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    arguments: tuple[str, ...], why: str, cli: Cli, tiny_model: Path, tiny_pgn: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "picture.pgn"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(1, 256)) * 20)
+    named = {"PGN": str(tiny_pgn), "PNG": str(picture)}
+    ended = cli("evaluate", tiny_model, "--quiet", *(named.get(each, each) for each in arguments))
+    assert ended.code == 2 and why in ended.err, ended.err
+    assert len(ended.err.splitlines()) == 1 and not ended.out
