@@ -158,7 +158,13 @@ def evaluate(
     ] = None,
     random: Annotated[int, typer.Option(help="Also measure on so many games of random legal moves.")] = 0,
     suite: Annotated[str, typer.Option(help="What to measure: legality.")] = "legality",
-    limit: Annotated[int, typer.Option(help="Use at most so many games.")] = 500,
+    limit: Annotated[int, typer.Option(help="Use at most so many games, a seeded sample.")] = 500,
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset folder of the training games, for baselines.  [default: --games]")
+    ] = None,
+    plies: Annotated[
+        int, typer.Option(help="If a move takes several tokens, look for legal ones at so many plies; 0: all.")
+    ] = 5000,
     notation: NotationName = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a report page here.")] = None,
@@ -172,9 +178,9 @@ def evaluate(
     from chesslm.eval.run import evaluate
 
     evaluate(
-        models or [None], games=games, random=random, suites=suite.split(","), limit=limit, notation=notation,
-        json_file=json_file, html_file=html_file, seed=seed, workers=workers, device=device, precision=precision,
-        quiet=quiet,
+        models or [None], games=games, random=random, suites=suite.split(","), limit=limit, data=data, plies=plies,
+        notation=notation, json_file=json_file, html_file=html_file, seed=seed, workers=workers, device=device,
+        precision=precision, quiet=quiet,
     )  # fmt: skip
 
 
