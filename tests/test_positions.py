@@ -1,5 +1,7 @@
 """What is true of each position, held to python-chess, on hand-made games and on random ones."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import chess
@@ -141,3 +143,9 @@ def test_kinds_are_asked_of_the_right_position(move: str, kind: Illegal) -> None
     with processes(1) as pool:
         kinds = illegal_kinds(positions, np.array([0, code, nowhere], np.uint16), where, pool)
     assert kinds == [Illegal.NOT_A_MOVE, kind, Illegal.BLOCKED]
+
+
+def test_worker_processes_load_no_torch() -> None:
+    """They would take four seconds each to start, and hundreds of megabytes."""
+    script = "import sys, chesslm.eval.positions, chesslm.eval.games; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
