@@ -154,6 +154,14 @@ class Recorder(L.Callback):
         self._handlers: dict[int, Any] = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         self._tick = self._saved = self._shown = time.monotonic()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to log the rows that the whole one would have."""
+        return {"since_log": self._since_log, "validation": self.validation}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up."""
+        self._since_log, self.validation = state_dict["since_log"], state_dict["validation"]
+
     def _stop(self, signum: int, frame: Any) -> None:
         if self.stopped_by is not None:
             raise KeyboardInterrupt  # asked twice: do not even finish the step

@@ -84,6 +84,10 @@ class ChessModule(L.LightningModule):
         """The recipe's."""
         return make_optimizer(self.model, self.settings)
 
+    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        """Clip by norm; Lightning itself refuses to beside a fused AdamW in bf16, where nothing is scaled."""
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
+
     def progress(self) -> float:
         """The share of the budget that is spent, in [0, 1]."""
         budget = self.settings
@@ -172,14 +176,14 @@ def train(
     code = revision()  # now: the files may change while the run goes on
 
     recorder = Recorder(run, tokenizer, dataset, autocast, keep, quiet)
-    if not _already_done(module, run):
+    if not _already_done(module, run, recorder):
         _fit(module, run, recorder, dataset, where, precision)
         recorder.raise_if_stopped(out)
     keep(out, module, recorder.validation)
     return out
 
 
-def _already_done(module: ChessModule, run: RunFolder) -> bool:
+def _already_done(module: ChessModule, run: RunFolder, recorder: Recorder) -> bool:
     """Whether the saved state is past the budget (killed between the last step and the checkpoint); then load it."""
     if not run.state.is_file():
         return False
@@ -188,6 +192,7 @@ def _already_done(module: ChessModule, run: RunFolder) -> bool:
     if module.progress() < 1.0:
         return False
     module.load_state_dict(state["state_dict"])
+    recorder.load_state_dict(state["callbacks"][recorder.state_key])
     return True
 
 
@@ -213,7 +218,6 @@ def _fit(
         precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
         max_epochs=1,
         max_steps=settings.max_steps or -1,
-        gradient_clip_val=settings.clip,
         callbacks=[recorder],
         logger=False,
         enable_checkpointing=False,

@@ -1,0 +1,93 @@
+"""Batches: every game once an epoch, hardly any padding, and no game sees another."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from chesslm.config import ModelConfig
+from chesslm.loader import GameBatches, cut_batches, cut_game, pad_rows
+from chesslm.model import new_gpt2
+from chesslm.shards import Split, open_dataset
+from chesslm.tokenizer import PAD, Role, get_tokenizer
+from chesslm.train import loss_sum
+
+
+@pytest.fixture
+def split(tiny_dataset: Path) -> Split:
+    return open_dataset(tiny_dataset).splits["train"]
+
+
+def take(batches: GameBatches, n: int) -> list[list[list[int]]]:
+    """The next n batches as plain lists."""
+    iterator = iter(batches)
+    return [next(iterator)["ids"].tolist() for _ in range(n)]
+
+
+def test_an_epoch_holds_every_game_once(split: Split) -> None:
+    batches = GameBatches(split, 1024, context=512, seed=1)
+    plan = batches.plan(0)
+    rows = [tuple(i for i in row if i != PAD) for batch in take(batches, len(plan)) for row in batch]
+    assert sorted(rows) == sorted(tuple(split.game_ids(game).tolist()) for game in range(len(split)))
+    assert all(len(games) * split.lengths[games].max() <= 1024 for games in plan)
+    assert [g.tolist() for g in batches.plan(1)] != [g.tolist() for g in plan]
+
+
+def test_hardly_any_padding() -> None:
+    # Lengths as widely spread as those of human games: median 79 plies, 1 % over 190.
+    lengths = np.sort(np.random.default_rng(0).gamma(5.0, 17.0, size=8192).astype(np.int64) + 2)
+    cut = cut_batches(lengths, 4096)
+    padded = sum((batch.stop - batch.start) * int(lengths[batch].max()) for batch in cut)
+    assert lengths.sum() / padded > 0.95
+    assert [i for batch in cut for i in range(batch.start, batch.stop)] == list(range(8192))
+
+
+def test_a_game_longer_than_a_batch_stands_alone() -> None:
+    assert cut_batches(np.array([3, 4, 900]), 100) == [slice(0, 2), slice(2, 3)]
+
+
+@pytest.mark.parametrize("notation", ["uci-move", "uci-square"])
+def test_long_games_are_cut_after_a_move(tiny_datasets: dict[str, Path], notation: str) -> None:
+    game = max((g for g in map(open_dataset(tiny_datasets[notation]).splits["train"].__getitem__, range(100))), key=len)
+    for context in range(8, 14):
+        cut = cut_game(game, context)
+        assert context - 3 < len(cut) <= context
+        assert cut.role[-1] & Role.MOVE_ENDS
+        assert cut.ids.tolist() == game.ids[: len(cut)].tolist()
+    assert cut_game(game, len(game)) is game
+
+
+def test_goes_on_where_it_was(split: Split) -> None:
+    whole = GameBatches(split, 700, context=512, seed=3)
+    n = len(whole.plan(0)) + 5
+    expected = take(whole, n)
+    for stopped in (0, 1, n - 7, n - 5, n - 1):
+        first = GameBatches(split, 700, context=512, seed=3)
+        head = take(first, stopped)
+        second = GameBatches(split, 700, context=512, seed=3)
+        second.load_state_dict(first.state_dict())
+        assert head + take(second, n - stopped) == expected
+
+
+def test_ranks_share_an_epoch(split: Split) -> None:
+    one = [games.tolist() for games in GameBatches(split, 700, context=512, seed=1).plan(0)]
+    two = [GameBatches(split, 700, 512, seed=1, rank=rank, ranks=2).plan(0) for rank in range(2)]
+    assert len(two[0]) == len(two[1]) == len(one) // 2
+    assert [games.tolist() for pair in zip(*two, strict=True) for games in pair] == one[: 2 * len(two[0])]
+
+
+def test_no_game_sees_another(split: Split) -> None:
+    model = new_gpt2(ModelConfig(layers=2, width=32, heads=2), get_tokenizer("uci-move"), seed=1).eval()
+    games = [split.game_ids(game) for game in (0, 7, 11, 40)]
+    together = torch.from_numpy(pad_rows(games))
+    with torch.inference_mode():
+        logits = model(together).logits
+        alone = [model(torch.from_numpy(pad_rows([game]))).logits[0] for game in games]
+        for row, (game, own) in enumerate(zip(games, alone, strict=True)):
+            torch.testing.assert_close(logits[row, : len(game)], own, rtol=1e-4, atol=1e-5)
+        # and the loss of a batch is that of its games, whatever the chunks of the head
+        total, tokens = loss_sum(model, together)
+        single = [loss_sum(model, torch.from_numpy(pad_rows([game]))) for game in games]
+        assert tokens == sum(n for _, n in single) == sum(len(game) - 1 for game in games)
+        assert float(total) == pytest.approx(sum(float(part) for part, _ in single), rel=1e-5)

@@ -1,0 +1,260 @@
+"""Training runs: what they learn, what they leave behind, and that killing one changes nothing."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Cli
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from chesslm import run as run_module
+from chesslm.config import ModelConfig, Recipe, TrainConfig, changed
+from chesslm.errors import FailureError, InputError
+from chesslm.model import load_model, new_gpt2
+from chesslm.optim import MuonAdamW, make_optimizer, rate
+from chesslm.run import RunFolder
+from chesslm.shards import open_dataset
+from chesslm.tokenizer import get_tokenizer
+from chesslm.train import train
+from chesslm.validation import validate
+
+SHAPE = ModelConfig(layers=2, width=32, heads=2)
+RECIPE = Recipe(SHAPE, TrainConfig(max_steps=30, batch_tokens=512, val_every=10, val_games=4, precision="fp32"))
+SETTINGS = [
+    *("--set", "model.layers=2", "--set", "model.width=32", "--set", "model.heads=2", "--set", "model.dropout=0.1"),
+    *("--set", "train.batch_tokens=512", "--set", "train.val_games=4", "--precision", "fp32", "--device", "cpu"),
+]
+
+
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    return model(ids).logits
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "run" / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def start(data: Path, out: Path, *more: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "chesslm", "train", "--data", str(data), "--out", str(out), *more]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+
+def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.02)
+
+
+def test_it_learns(tiny_model: Path, tiny_dataset: Path) -> None:
+    about = json.loads((tiny_model / "chesslm.json").read_text())
+    guess = math.log2(len(get_tokenizer("uci-move")))
+    assert about["validation"]["val_bits_per_move"] < guess - 1.5
+    log = rows(tiny_model)
+    assert int(log[-1]["step"]) == about["trained"]["steps"] == 60
+    assert int(log[-1]["tokens"]) == about["trained"]["tokens"]
+    assert about["dataset"]["sha256"] == open_dataset(tiny_dataset).sha256
+    assert float(log[-1]["loss"]) < float(log[0]["loss"])
+
+
+def test_validation_agrees_with_the_loss_alone(tiny_models: dict[str, Path], tiny_datasets: dict[str, Path]) -> None:
+    for notation, folder in tiny_models.items():
+        loaded = load_model(str(folder), device="cpu", precision="fp32")
+        split = open_dataset(tiny_datasets[notation]).splits["val"]
+        with torch.inference_mode():
+            logits_of = partial(_logits, loaded.model)
+            found = validate(logits_of, loaded.tokenizer, split, games=5, context=512)
+            bits, moves = 0.0, 0
+            for game in (split[i] for i in range(5)):
+                ids = torch.tensor(game.ids.astype(int))[None]
+                log2_probs = loaded.model(ids).logits[0].log_softmax(-1) / math.log(2)
+                for at in range(1, len(game)):
+                    if not game.role[at] & 32:
+                        bits -= float(log2_probs[at - 1, int(game.ids[at])])
+                moves += int(game.ply.max()) + (0 if game.role[-1] & 32 else 1)
+        assert found["val_bits_per_move"] == pytest.approx(bits / moves, rel=1e-4)
+        assert 0 <= found["val_legal_argmax"] <= 1
+
+
+def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_dataset: Path, tmp_path: Path) -> None:
+    options = [*SETTINGS, "--max-steps", "40", "--save-steps", "4", "--set", "train.val_every=16"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    uninterrupted = start(tiny_dataset, whole, *options)
+    killed = start(tiny_dataset, broken, *options)
+    wait_for(broken / "run" / "last.ckpt", killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (broken / "config.json").exists()
+    again = start(tiny_dataset, broken, "--resume", "--device", "cpu")
+    wait_for(broken / "run" / "step-0000020", again)
+    again.send_signal(signal.SIGKILL)
+    again.wait()
+    last = start(tiny_dataset, broken, "--resume", "--device", "cpu")
+    assert last.wait() == 0, last.communicate()
+    assert uninterrupted.wait() == 0
+    for process in (uninterrupted, killed, again, last):
+        if process.stderr:
+            process.stderr.close()
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    states = [torch.load(out / "run" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, broken)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    kept = ("step", "tokens", "games", "loss", "val_bits_per_move")
+    assert [[row[key] for key in kept] for row in rows(whole)] == [[row[key] for key in kept] for row in rows(broken)]
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    tiny_dataset: Path, tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "out"
+    process = start(tiny_dataset, out, *SETTINGS, "--max-steps", "1000000", "--save-steps", "log2", "--quiet")
+    wait_for(out / "run" / "step-0000004", process)
+    process.send_signal(signum)
+    err = process.communicate()[1].decode()
+    assert process.returncode == code
+    assert "--resume" in err and "Traceback" not in err
+    state = torch.load(out / "run" / "last.ckpt", weights_only=True)
+    assert state["counters"]["steps"] == state["global_step"] >= 4
+    assert not (out / "chesslm.json").exists()
+
+
+def test_killed_before_the_checkpoint_was_whole(tiny_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(tiny_dataset, out, RECIPE, device="cpu", quiet=True)
+    weights = (out / "model.safetensors").read_bytes()
+    validation = json.loads((out / "chesslm.json").read_text())["validation"]
+    for name in ("chesslm.json", "model.safetensors"):
+        (out / name).unlink()
+    train(tiny_dataset, out, RECIPE, resume=True, device="cpu", quiet=True)
+    assert (out / "model.safetensors").read_bytes() == weights
+    assert json.loads((out / "chesslm.json").read_text())["validation"] == validation
+    with pytest.raises(InputError, match="finished"):
+        train(tiny_dataset, out, RECIPE, resume=True, device="cpu", quiet=True)
+
+
+def test_budgets_and_kept_checkpoints(tiny_dataset: Path, tmp_path: Path) -> None:
+    by_tokens = replace(RECIPE, train=replace(RECIPE.train, max_steps=0, max_tokens=3000, val_every=0))
+    train(tiny_dataset, tmp_path / "tokens", by_tokens, save_steps="log2", device="cpu", quiet=True)
+    about = json.loads((tmp_path / "tokens" / "chesslm.json").read_text())
+    assert 3000 <= about["trained"]["tokens"] < 3000 + 512
+    steps = about["trained"]["steps"]
+    kept = sorted(int(path.name.split("-")[1]) for path in (tmp_path / "tokens" / "run").glob("step-*"))
+    assert kept == [2**i for i in range(10) if 2**i <= steps]
+    first, final = (load_file(folder / "model.safetensors") for folder in (
+        tmp_path / "tokens" / "run" / "step-0000001", tmp_path / "tokens"))  # fmt: skip
+    assert any(not torch.equal(first[name], final[name]) for name in first)
+    by_minutes = replace(RECIPE, train=replace(RECIPE.train, max_steps=0, max_minutes=0.03, val_every=0))
+    train(tiny_dataset, tmp_path / "minutes", by_minutes, device="cpu", quiet=True)
+    assert json.loads((tmp_path / "minutes" / "chesslm.json").read_text())["trained"]["steps"] >= 1
+
+
+def test_bf16_and_adamw_learn_too(tiny_dataset: Path, tmp_path: Path) -> None:
+    recipe = changed(changed(RECIPE, "train.precision", "bf16"), "train.optimizer", "adamw")
+    train(tiny_dataset, tmp_path / "out", recipe, device="cpu", quiet=True)
+    log = rows(tmp_path / "out")
+    assert float(log[-1]["loss"]) < float(log[0]["loss"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_state(tiny_dataset: Path, tmp_path: Path) -> None:
+    wild = replace(
+        RECIPE,
+        train=replace(RECIPE.train, optimizer="adamw", learning_rate=1e30, clip=1e30, warmup=0.5, max_steps=400),
+    )
+    with pytest.raises(FailureError, match="learning_rate"):
+        train(tiny_dataset, tmp_path / "out", wild, save_steps="1", device="cpu", quiet=True)
+    state = torch.load(tmp_path / "out" / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert not (tmp_path / "out" / "chesslm.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--max-steps", "0"], "no budget"),
+        (["--max-steps", "5", "--save-steps", "often"], "--save-steps"),
+        (["--max-steps", "5", "--set", "model.heads=3"], "multiple"),
+        (["--max-steps", "5", "--size", "huge"], "unknown size"),
+        (["--max-steps", "5", "--recipe", "nowhere.toml"], "no such recipe"),
+        (["--max-steps", "5", "--device", "tpu"], "unknown device"),
+        (["--max-steps", "5", "--precision", "int4"], "precision"),
+        (["--resume"], "no run to resume"),
+    ],
+)
+def test_bad_usage(cli: Cli, tiny_dataset: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
+    ended = cli("train", "--data", tiny_dataset, "--out", tmp_path / "out", *arguments)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1 and says in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_folders(cli: Cli, tiny_datasets: dict[str, Path], tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "thesis.txt").write_text("precious")
+    ended = cli("train", "--data", tiny_datasets["uci-move"], "--out", there, "--max-steps", "1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "exists" in ended.err
+    assert [path.name for path in there.iterdir()] == ["thesis.txt"]
+    ended = cli("train", "--data", tmp_path, "--out", tmp_path / "new", "--max-steps", "1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "meta.json" in ended.err
+    train(tiny_datasets["uci-move"], tmp_path / "run", replace(RECIPE, train=replace(RECIPE.train, max_steps=1)),
+          device="cpu", quiet=True)  # fmt: skip
+    (tmp_path / "run" / "chesslm.json").unlink()
+    ended = cli("train", "--data", tiny_datasets["uci-square"], "--out", tmp_path / "run", "--resume")
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "other data" in ended.err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits on file size are of POSIX")
+def test_a_full_disk_is_one_line_and_nothing_half_written(tiny_dataset: Path, tmp_path: Path) -> None:
+    # A limit on the size of files stands for the full disk: the system's error differs in its number alone.
+    out = tmp_path / "out"
+    limited = f"ulimit -f 100; exec {sys.executable} -m chesslm train --data {tiny_dataset} --out {out} --max-steps 3"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("chesslm: ") and "Traceback" not in done.stderr
+    assert not list(out.rglob("*.tmp")) and not (out / "run" / "last.ckpt").exists()
+
+
+def test_the_schedule() -> None:
+    settings = TrainConfig(warmup=0.1, decay=0.5, final=0.01)
+    assert rate(0.0, settings) < 0.01
+    assert rate(0.05, settings) == pytest.approx(0.5)
+    assert [rate(p, settings) for p in (0.1, 0.3, 0.5)] == [1.0, 1.0, 1.0]
+    assert rate(0.75, settings) == pytest.approx(0.505)
+    assert rate(1.0, settings) == pytest.approx(0.01)
+
+
+def test_every_parameter_has_one_optimizer() -> None:
+    model = new_gpt2(SHAPE, get_tokenizer("uci-square"), seed=1)
+    optimizer = make_optimizer(model, TrainConfig())
+    assert isinstance(optimizer, MuonAdamW)
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+    muon = {id(p) for group in optimizer.parts[0].param_groups for p in group["params"]}
+    named = {name for name, p in model.named_parameters() if id(p) in muon}
+    assert named == {
+        f"transformer.h.{layer}.{part}.weight"
+        for layer in range(2)
+        for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
+
+
+def test_the_log_is_cut_where_a_run_goes_on(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "out", RECIPE, None, "hash")
+    for step in (20, 40, 60):
+        run.log({"step": step, "loss": step / 7})
+    with run.metrics.open("a") as file:
+        file.write("80,12")  # a row that the kill cut
+    run.cut_metrics(40)
+    assert [row["step"] for row in rows(tmp_path / "out")] == ["20", "40"]
+    assert tuple(rows(tmp_path / "out")[0]) == run_module.COLUMNS
