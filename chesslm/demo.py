@@ -34,6 +34,7 @@ def demo(out: Path, minutes: float, seed: int, device: str) -> None:
     """
     if minutes <= 0:
         raise InputError("--minutes must be above 0")
+    files.check_new(out)
     games = [str(path) for path in bundled_games()]
     from chesslm.eval.run import evaluate
     from chesslm.model import find_model, resolve_device

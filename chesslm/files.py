@@ -50,14 +50,19 @@ def new_folder(path: Path) -> None:
     Raises:
         InputError: it exists with something in it, or cannot be created.
     """
-    _check_new(path)
+    check_new(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain(error, path) from error
 
 
-def _check_new(path: Path) -> None:
+def check_new(path: Path) -> None:
+    """Make sure that an output folder does not exist yet (an empty one will do).
+
+    Raises:
+        InputError: it does.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists already; choose another --out or remove it first")
 
@@ -72,7 +77,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         InputError: ``path`` exists with something in it, or cannot be created.
         FailureError: the disk is full.
     """
-    _check_new(path)
+    check_new(path)
     target = path.absolute()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     missing = [parent for parent in target.parents if not parent.exists()]

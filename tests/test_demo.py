@@ -39,9 +39,11 @@ def test_it_leaves_a_dataset_a_model_results_and_a_report(folder: Path, ended: E
     assert {path.name for path in demo.iterdir()} == {"data", "model", "results.json", "report.html"}
     assert (demo / "data" / "meta.json").is_file() and (demo / "model" / "config.json").is_file()
     results = json.loads((demo / "results.json").read_text())
-    mine = [result for result in results if result["model"]["path"] == "demo/model"]
+    mine = next(result for result in results if result["model"]["path"] == "demo/model")
+    assert mine["suites"].keys() == {"legality", "legality-random"}
     held_out = json.loads((demo / "data" / "meta.json").read_text())["splits"]["test"]["games"]
-    assert sorted(result["data"]["games"] for result in mine) == sorted([min(LIMIT, held_out), RANDOM_GAMES])
+    assert mine["data"]["games"] == min(LIMIT, held_out)
+    assert mine["data"]["random"]["games"] == RANDOM_GAMES
     page = (demo / "report.html").read_text()
     assert "demo/model" in page and "<svg" in page
 
