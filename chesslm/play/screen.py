@@ -1,0 +1,145 @@
+"""What the terminal shows and reads: the board, bars of probability, and moves as people type them.
+
+The board has its own background colours, chosen so that both sides stand out from both squares (contrast of at
+least 3 : 1) whatever the terminal's own colours are. Without colour, or with sixteen only, white pieces are the
+outlined ones; an output that cannot encode chess pieces gets letters, white in capitals.
+"""
+
+import re
+from collections.abc import Sequence
+
+import chess
+from rich.console import Console
+from rich.text import Text
+
+from chesslm.boards import Illegal, illegal_kind
+from chesslm.errors import InputError
+from chesslm.play.thought import Candidate
+
+SQUARES = {(False, False): "#5c7080", (True, False): "#8496a3", (False, True): "#7a6a2c", (True, True): "#9c8b45"}
+"""Background by (light square, part of the last move)."""
+PIECES = {chess.WHITE: "bold #ffffff", chess.BLACK: "bold #000000"}
+BAR = 30
+"""Columns of a bar that stands for certainty."""
+HINTS = 8
+"""Moves that a hint shows."""
+
+
+def new_console() -> Console:
+    """A console that changes nothing in what it is given."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def board_lines(board: chess.Board, bottom: chess.Color, console: Console) -> list[Text]:
+    """The board as lines, with the side ``bottom`` at the bottom.
+
+    Args:
+        board: the position; its last move is marked where there is colour.
+        bottom: chess.WHITE or chess.BLACK.
+        console: says what the terminal can show.
+    """
+    colored = console.color_system in ("256", "truecolor") and not console.no_color
+    ranks = range(7, -1, -1) if bottom == chess.WHITE else range(8)
+    files = range(8) if bottom == chess.WHITE else range(7, -1, -1)
+    last = {board.peek().from_square, board.peek().to_square} if board.move_stack else set()
+    lines = []
+    for rank in ranks:
+        line = Text(f"{rank + 1} ")
+        for file in files:
+            square = chess.square(file, rank)
+            piece = board.piece_at(square)
+            if colored:
+                # The filled shapes for both sides: the outlines of the others vanish on a background.
+                shape = chess.UNICODE_PIECE_SYMBOLS[piece.symbol().lower()] if piece else " "
+                background = SQUARES[(rank + file) % 2 == 1, square in last]
+                line.append(f" {shape} ", f"{PIECES[piece.color] if piece else ''} on {background}")
+            elif _unicode(console):
+                line.append(f" {piece.unicode_symbol() if piece else '·'}")
+            else:
+                line.append(f" {piece.symbol() if piece else '.'}")
+        lines.append(line)
+    lines.append(Text("  " + "".join(f" {chess.FILE_NAMES[file]}" + " " * colored for file in files)))
+    return lines
+
+
+def hint_lines(board: chess.Board, candidates: Sequence[Candidate], console: Console) -> list[Text]:
+    """The likeliest moves with bars, the illegal ones marked with the reason, and the share of all legal ones."""
+    lines = []
+    for candidate in candidates[:HINTS]:
+        legal = candidate.move is not None and not candidate.illegal
+        name = board.san(candidate.move) if legal and candidate.move else candidate.text
+        line = Text(f"  {name:<7} {_bar(candidate.probability, console):<{BAR}} {candidate.probability:6.1%}")
+        if not legal:
+            line.append(f"  illegal: {candidate.illegal}", "red")
+        lines.append(line)
+    legal_mass = sum(candidate.probability for candidate in candidates if not candidate.illegal)
+    lines.append(Text(f"  All legal moves together: {legal_mass:.1%}."))
+    return lines
+
+
+def _bar(share: float, console: Console) -> str:
+    """A bar in steps of an eighth of a column; the least one can still be seen."""
+    if not _unicode(console):
+        return "#" * max(1, round(share * BAR))
+    whole, eighths = divmod(max(1, round(share * BAR * 8)), 8)
+    return "█" * whole + ("", *"▏▎▍▌▋▊▉")[eighths]
+
+
+def _unicode(console: Console) -> bool:
+    return console.encoding.startswith("utf")
+
+
+UCI = re.compile(r"([a-h][1-8])[-x]?([a-h][1-8])=?([qrbnQRBN]?)")
+
+
+def read_move(text: str, board: chess.Board) -> chess.Move:
+    """A legal move from SAN or UCI, as strictly as it must be: ``e4``, ``Nf3``, ``e2e4``, ``0-0``, ``e8q``.
+
+    Raises:
+        InputError: one line on why it is none: ambiguous, illegal for a reason, or not a move at all.
+    """
+    # A number in front or a judgement behind, as in a pasted game, says nothing.
+    plain = re.sub(r"^\d+\.+\s*", "", text.strip()).rstrip("!?+#")
+    if uci := UCI.fullmatch(plain):
+        move = chess.Move.from_uci("".join(uci.groups()).lower()) if uci[1] != uci[2] else None
+        return _legal(plain, [move], board)
+    if plain.upper().replace("0", "O") in ("O-O", "O-O-O"):
+        try:
+            return board.parse_san(plain.upper().replace("0", "O"))
+        except ValueError:
+            raise InputError(f"{plain} is illegal: {Illegal.CASTLING}") from None
+    if plain[:1] in "nrqk":
+        # Not b, which is also a file.
+        plain = plain[:1].upper() + plain[1:]
+    san = chess.SAN_REGEX.match(plain)
+    if san is None:
+        raise InputError(f"{text.strip()!r} is neither a move nor a command; type help")
+    kind, file, rank, target, promotion = san.groups()
+    piece = chess.PIECE_SYMBOLS.index(kind.lower()) if kind else chess.PAWN
+    origins = [
+        square
+        for square in board.pieces(piece, board.turn)
+        if file in (None, chess.FILE_NAMES[chess.square_file(square)])
+        and rank in (None, chess.RANK_NAMES[chess.square_rank(square)])
+        # e4 is not d3 takes e4.
+        and (kind or file or chess.square_file(square) == chess.FILE_NAMES.index(target[0]))
+    ]
+    promoted = chess.PIECE_SYMBOLS.index(promotion[-1].lower()) if promotion else None
+    return _legal(plain, [chess.Move(square, chess.parse_square(target), promoted) for square in origins], board)
+
+
+def _legal(text: str, meant: Sequence[chess.Move | None], board: chess.Board) -> chess.Move:
+    """The one legal move among those that a text may mean."""
+    kinds = {move: illegal_kind(board, move) for move in meant}
+    legal = [move for move, kind in kinds.items() if move and not kind]
+    if len(legal) == 1:
+        return legal[0]
+    if legal:
+        raise InputError(f"{text} is ambiguous: {' or '.join(board.san(move) for move in legal)}")
+    for move in meant:
+        if move and not move.promotion and not illegal_kind(board, chess.Move(move.from_square, move.to_square, 5)):
+            raise InputError(f"{text} promotes: say to what, as in {text}=Q")
+    # The reason of the piece that comes closest to being able to go there.
+    order = list(Illegal)
+    reason = max((kind for kind in kinds.values() if kind), key=order.index, default=Illegal.NO_PIECE)
+    raise InputError(f"{text} is illegal: {reason}")
