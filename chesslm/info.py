@@ -1,0 +1,146 @@
+"""What a folder is: a checkpoint or a dataset, said from its JSON files and the header of its weights.
+
+Needs no torch: the answer is there in a fraction of a second.
+"""
+
+import json
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from chesslm.errors import InputError
+
+Lines = Iterator[tuple[str, str]]
+"""Names and values, in the order in which they are to be read."""
+
+
+def info(path: Path) -> None:
+    """Print what a folder is.
+
+    Raises:
+        InputError: it is neither a checkpoint nor a dataset, or not whole.
+    """
+    lines = list(describe(path))
+    width = max(len(name) for name, _ in lines)
+    print("\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in lines))
+
+
+def describe(path: Path) -> Lines:
+    """What a folder is, as names and values.
+
+    Raises:
+        InputError: it is neither a checkpoint nor a dataset, or not whole.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such folder")
+    if not path.is_dir():
+        raise InputError(f"{path} is a file; name a checkpoint folder or a dataset folder")
+    if (path / "config.json").is_file():
+        return _checkpoint(path)
+    if (path / "meta.json").is_file():
+        return _dataset(path)
+    if (path / "run").is_dir():
+        raise InputError(f"{path}: training is not finished; go on with chesslm train --resume")
+    raise InputError(f"{path}: neither a checkpoint (no config.json) nor a finished dataset (no meta.json)")
+
+
+ARCHITECTURE = ("vocab_size", "n_positions", "n_layer", "n_embd", "n_head")
+
+
+def _checkpoint(folder: Path) -> Lines:
+    config = _read_json(folder / "config.json")
+    about = _read_json(folder / "chesslm.json") if (folder / "chesslm.json").is_file() else {}
+    tensors = _tensors(folder)
+    yield "checkpoint", str(folder)
+    yield "notation", str(about.pop("notation", "not said (no chesslm.json); name it with --notation"))
+    yield "architecture", ", ".join(config.get("architectures") or [str(config.get("model_type", "not said"))])
+    yield from ((f"  {name}", str(config[name])) for name in ARCHITECTURE if name in config)
+    counted = sum(prod(shape) for shape, _ in tensors.values())
+    yield "parameters", f"{about.pop('parameters', counted):,}"
+    yield "weights", ", ".join(sorted({dtype for _, dtype in tensors.values()}))
+    # Resume state in run/ is not part of the checkpoint.
+    yield "size on disk", _size(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    # The longest part last.
+    recipe = about.pop("recipe", None)
+    yield from _flat(about if recipe is None else {**about, "recipe": recipe})
+
+
+def _dataset(folder: Path) -> Lines:
+    from chesslm.shards import open_dataset
+
+    meta = dict(open_dataset(folder).meta)
+    listed = meta.pop("files")
+    yield "dataset", str(folder)
+    yield "notation", str(meta.pop("notation", "not said"))
+    yield "sha256", str(meta.pop("sha256", "not said"))
+    for split, counts in meta.pop("splits").items():
+        yield split, ", ".join(f"{number:,} {what}" for what, number in counts.items())
+    yield "size on disk", f"{_size(entry['bytes'] for entry in listed.values())} in {len(listed)} files"
+    yield from _flat(meta)
+
+
+def _flat(content: Any, name: str = "", depth: int = 0) -> Lines:
+    """JSON as lines, nested objects indented under their names."""
+    indent = "  " * depth
+    if isinstance(content, dict) and (content or not name):
+        if name:
+            yield indent + name, ""
+        for key, value in content.items():
+            yield from _flat(value, str(key), depth + bool(name))
+    elif isinstance(content, list) and any(isinstance(value, dict) for value in content):
+        for number, value in enumerate(content, 1):
+            yield from _flat(value, f"{name} {number}", depth)
+    else:
+        yield indent + name, _value(content)
+
+
+def _value(content: Any) -> str:
+    match content:
+        case None | [] | {}:
+            return "-"
+        case bool():
+            return "yes" if content else "no"
+        case int():
+            return f"{content:,}" if content >= 10_000 else str(content)
+        case float():
+            return f"{content:.6g}"
+        case list():
+            return ", ".join(map(_value, content))
+    return " ".join(str(content).split())
+
+
+def _size(sizes: Iterator[int]) -> str:
+    return f"{sum(sizes) / 1e6:.1f} MB"
+
+
+def _tensors(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each tensor in the weights, from the files' headers.
+
+    Raises:
+        InputError: there are none, or a file is cut short.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, tuple[tuple[int, ...], str]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                for name in file.keys():  # noqa: SIM118  (no dict)
+                    part = file.get_slice(name)
+                    tensors[name] = tuple(part.get_shape()), str(part.get_dtype())
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: not whole ({error}); copy or train it again") from error
+    if not tensors:
+        raise InputError(f"{folder}: config.json but no safetensors weights")
+    return tensors
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not readable ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return content
