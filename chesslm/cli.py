@@ -191,7 +191,9 @@ def play(
     temperature: Annotated[float, typer.Option(help="0 plays the likeliest move; 1 as often as in its games.")] = 0.0,
     policy: Annotated[str, typer.Option(help="When its choice is illegal: mask or retry.")] = "mask",
     notation: NotationName = None,
-    seed: Seed = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Of a random colour and of draws; by default another each time.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Play against a model in the terminal."""
