@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def evaluate(
     if html_file:
         from chesslm.report import write_report
 
-        write_report(objects, html_file)
+        write_report(objects, html_file, run_folder=Path(loaded[0].path) / "run")
         print(f"report: {html_file}")
     return objects
 
@@ -118,17 +118,21 @@ def _measure(
     from chesslm.eval.positions import find_positions
     from chesslm.eval.scorers import ModelScorer
 
-    held, ngrams = {}, {}
-    for name, games in chosen.items():
-        progress.step("finding the legal moves")
-        positions = find_positions(games.codes, pool)
-        novel = None
-        if dataset:
-            progress.step("counting the training games' moves")
-            train, tokenizer = dataset.splits["train"], get_tokenizer(dataset.notation)
-            novel = first_novel_ply(games.codes, train, tokenizer)
-            ngrams[name] = fit_ngram(train, tokenizer, games.codes)
-        held[name] = HeldOut(games.codes, positions, games.sources, novel)
+    progress.step("finding the legal moves")
+    held = {
+        name: HeldOut(games.codes, find_positions(games.codes, pool), games.sources) for name, games in chosen.items()
+    }
+    ngram = None
+    if dataset:
+        progress.step("counting the training games' moves")
+        # The games of all suites at once: the training games are gone through once, and that is what takes the time.
+        codes = [game for games in held.values() for game in games.codes]
+        train, tokenizer = dataset.splits["train"], get_tokenizer(dataset.notation)
+        novel = first_novel_ply(codes, train, tokenizer)
+        ngram = fit_ngram(train, tokenizer, codes)
+        for name, games in held.items():
+            held[name] = replace(games, first_novel=novel[: len(games.codes)])
+            novel = novel[len(games.codes) :]
 
     def result(what: str, scorer: Any, name: str) -> Result:
         advance = progress.bar(what, len(held[name].positions))
@@ -138,8 +142,8 @@ def _measure(
     for loaded in models:
         scorer = ModelScorer(loaded)
         found.append((_about_model(loaded), {f"legality{name}": result(loaded.name, scorer, name) for name in held}))
-    if ngrams:
-        found.append((NGRAM, {f"legality{name}": result(NGRAM["name"], ngrams[name], name) for name in held}))
+    if ngram:
+        found.append((NGRAM, {f"legality{name}": result(NGRAM["name"], ngram, name) for name in held}))
     uniform = {
         f"legality{name}": summarize(uniform_over_legal(games.positions), games, pool, seed)
         for name, games in held.items()
