@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel
-from chesslm.tokenizer import BOS, PAD, GameTokenizer
+from chesslm.tokenizer import BOS, GameTokenizer
 
 NO_LIMIT = 1 << 30
 """The context of a scorer that looks back as far as you like."""
@@ -112,7 +112,8 @@ class ModelScorer:
     def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
         """One forward pass."""
         device = self.loaded.device
-        inputs = {"input_ids": padded([tree.ids for tree in trees], PAD).to(device)}
+        # Not <pad>: transformers would ask for a mask, which right padding does not need.
+        inputs = {"input_ids": padded([tree.ids for tree in trees], BOS).to(device)}
         if not all(tree.is_chain for tree in trees):
             sees = ancestors(trees)
             inputs["attention_mask"] = sees[:, None].to(device)
