@@ -21,8 +21,8 @@ SQUARES = {(False, False): "#5c7080", (True, False): "#8496a3", (False, True): "
 PIECES = {chess.WHITE: "bold #ffffff", chess.BLACK: "bold #000000"}
 BAR = 30
 """Columns of a bar that stands for certainty."""
-HINTS = 8
-"""Moves that a hint shows."""
+HINTS, LEGAL_HINTS = 8, 3
+"""Moves that a hint shows: so many of the likeliest, and at least so many legal ones."""
 
 
 def new_console() -> Console:
@@ -64,15 +64,19 @@ def board_lines(board: chess.Board, bottom: chess.Color, console: Console) -> li
 
 def hint_lines(board: chess.Board, candidates: Sequence[Candidate], console: Console) -> list[Text]:
     """The likeliest moves with bars, the illegal ones marked with the reason, and the share of all legal ones."""
+    legal = [candidate for candidate in candidates if not candidate.illegal]
+    shown = [
+        *candidates[:HINTS],
+        *(candidate for candidate in legal[:LEGAL_HINTS] if candidate not in candidates[:HINTS]),
+    ]
     lines = []
-    for candidate in candidates[:HINTS]:
-        legal = candidate.move is not None and not candidate.illegal
-        name = board.san(candidate.move) if legal and candidate.move else candidate.text
+    for candidate in shown:
+        name = board.san(candidate.move) if candidate.move and not candidate.illegal else candidate.text
         line = Text(f"  {name:<7} {_bar(candidate.probability, console):<{BAR}} {candidate.probability:6.1%}")
-        if not legal:
+        if candidate.illegal:
             line.append(f"  illegal: {candidate.illegal}", "red")
         lines.append(line)
-    legal_mass = sum(candidate.probability for candidate in candidates if not candidate.illegal)
+    legal_mass = sum(candidate.probability for candidate in legal)
     lines.append(Text(f"  All legal moves together: {legal_mass:.1%}."))
     return lines
 

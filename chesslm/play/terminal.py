@@ -131,7 +131,8 @@ def play(
     with Console(stderr=True).status("Loading the model"):
         from chesslm.model import load_model
 
-        player = ModelPlayer(load_model(model, notation, device), policy, temperature, seed)
+        # One move at a time bf16 is no quicker, and its coarse logits make ties of the likeliest moves.
+        player = ModelPlayer(load_model(model, notation, device, precision="fp32"), policy, temperature, seed)
     drawn = bool(np.random.default_rng(seed).integers(2))
     console = new_console()
     try:
