@@ -87,7 +87,7 @@ def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[S
         for (source, last, ends_in_newline), parsed in parallel.in_order(executor, parse_chunk, chunks, ahead):
             items = parsed.items
             games += sum(item != _NOT_A_GAME for item in items)
-            marked = marked or parsed.marked
+            marked = marked or parsed.marked or (parsed.ended and not last)
             if last:
                 source.truncated |= not parsed.ended and _cut(items, ends_in_newline, marked)
                 if not games:

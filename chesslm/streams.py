@@ -52,7 +52,7 @@ class Source:
     _digest: Any = field(default_factory=hashlib.sha256, repr=False)
 
     def __post_init__(self) -> None:
-        if self._local and Path(self.where).is_file():
+        if self._is_file:
             self.size = Path(self.where).stat().st_size
 
     @property
@@ -64,9 +64,14 @@ class Source:
     def _local(self) -> bool:
         return self.where != "-" and (Path(self.where).exists() or not re.search("://|::", self.where))
 
+    @property
+    def _is_file(self) -> bool:
+        """Whether it can be read again, which a pipe cannot."""
+        return self._local and Path(self.where).is_file()
+
     def about(self) -> dict[str, Any]:
         """Name, size and hash; of a stream that was not read to its end, no more than the name."""
-        if self.sha256 is None and self._local:
+        if self.sha256 is None and self._is_file:
             self.sha256, self.read = files.sha256(Path(self.where)), Path(self.where).stat().st_size
         whole = self.sha256 is not None
         return {"name": self.name, "bytes": self.read if whole else None, "sha256": self.sha256}

@@ -24,11 +24,19 @@ from chesslm.streams import Source
 BASE = [lively_game(seed, plies=seed % 70) for seed in range(400)]
 
 
+class Judge(chess.pgn.GameBuilder):
+    """What read_game uses, except that an illegal move in a nested variation does not crash it."""
+
+    def end_variation(self) -> None:
+        if len(self.variation_stack) > 1:
+            super().end_variation()
+
+
 def judged(text: str) -> list[chess.pgn.Game]:
     """The games of a text as python-chess reads them."""
     logging.getLogger("chess.pgn").setLevel(logging.CRITICAL)
     handle = io.StringIO(text, newline=None)
-    return list(iter(lambda: chess.pgn.read_game(handle), None))  # pyright: ignore[reportReturnType]
+    return list(iter(lambda: chess.pgn.read_game(handle, Visitor=Judge), None))
 
 
 def usable(game: chess.pgn.Game) -> bool:

@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import io
+import os
+import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -144,6 +146,18 @@ def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
     assert source.name == "games.pgn.gz"
     (tmp_path / "x.pgn").write_bytes(GAME)
     assert b"".join(Source(f"file://{tmp_path}/x.pgn").chunks()) == GAME
+
+
+def test_a_pipe_with_a_name_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "games.pgn"
+    os.mkfifo(pipe)
+    source = Source(str(pipe))
+    with subprocess.Popen(["bash", "-c", f"yes '{GAME.decode()}' > {pipe}"], stderr=subprocess.DEVNULL) as writer:
+        chunks = source.chunks()
+        assert next(chunks).startswith(GAME)
+        chunks.close()
+        assert source.about() == {"name": "games.pgn", "bytes": None, "sha256": None}
+        writer.kill()
 
 
 @pytest.mark.parametrize(
