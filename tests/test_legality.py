@@ -2,6 +2,10 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -624,6 +628,28 @@ def test_bad_usage_is_one_line(
     picture = tmp_path / "picture.pgn"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(1, 256)) * 20)
     named = {"PGN": str(tiny_pgn), "PNG": str(picture)}
-    ended = cli("evaluate", tiny_model, "--quiet", *(named.get(each, each) for each in arguments))
+    ended = cli("evaluate", tiny_model, *(named.get(each, each) for each in arguments))
     assert ended.code == 2 and why in ended.err, ended.err
     assert len(ended.err.splitlines()) == 1 and not ended.out
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.8])
+def test_ctrl_c_leaves_nothing(seconds: float, tiny_model: Path, tiny_pgn: Path, tmp_path: Path) -> None:
+    """While the games are read, and while torch is loaded or the model measured."""
+    command = [
+        sys.executable,
+        "-m",
+        "chesslm",
+        "evaluate",
+        str(tiny_model),
+        "--games",
+        str(tiny_pgn),
+        "--random",
+        "2000",
+    ]
+    process = subprocess.Popen([*command, "--json", str(tmp_path / "r.json")], stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "chesslm: stopped\n")
+    assert not list(tmp_path.iterdir())

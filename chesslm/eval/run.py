@@ -171,7 +171,7 @@ def _check(
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
         except OSError as error:
-            raise files.explain(error, path) from error
+            raise files.explain(OSError(error.errno, error.strerror), path) from error
 
 
 def _training_games(games: str | None, data: Path | None) -> Dataset | None:
@@ -212,7 +212,7 @@ def _about_model(loaded: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Progress:
-    """What is being done, on stderr."""
+    """What is being done, on stderr if that is a terminal."""
 
     shown: Any
 
@@ -233,5 +233,7 @@ def _progress(quiet: bool) -> Iterator[_Progress]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=quiet, transient=True) as shown:
+    console = Console(stderr=True)
+    # Where no bar can be drawn, rich would still write an empty line in front of an error.
+    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as shown:
         yield _Progress(shown)
