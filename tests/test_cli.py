@@ -44,7 +44,10 @@ def test_without_a_command_there_is_help(cli: Cli):
         (["--loud"], "No such option: --loud"),
         (["prepare"], "Missing argument"),
         (["train", "--out", "x"], "Missing option '--data'"),
-        (["train", "--data", "x", "--out", "y", "--max-steps", "many"], "'--max-steps': Input should be a valid integer"),
+        (
+            ["train", "--data", "x", "--out", "y", "--max-steps", "many"],
+            "'--max-steps': Input should be a valid integer",
+        ),
         (["generate", "x.pgn", "--games", "1", "2"], "unexpected extra argument"),
         (["train", "--data", "x", "--out", "y", "--size", "huge"], "unknown size 'huge'; sizes are tiny"),
         (["train", "--data", "x", "--out", "y", "--set", "train.lr=1"], "unknown setting 'train.lr'"),
@@ -123,13 +126,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(cli: Cli, places: dict[str, Pa
     assert before == {name: sorted(path.rglob("*")) for name, path in places.items()}
 
 
-# A disk that fills up: a real one, of 100 KB, in a mount namespace of its own
+# A disk that fills up: a real one, of 16 KB, in a mount namespace of its own
 
 
 def on_small_disk(folder: Path, *arguments: str | Path) -> Ended:
-    """Run a command whose outputs in ``folder`` are on a disk of 100 KB; afterwards list what is on it."""
+    """Run a command whose outputs in ``folder`` are on a disk of 16 KB; afterwards list what is on it."""
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    script = 'mount -t tmpfs -o size=100k none "$0"; "$@"; code=$?; ls -A "$0"; exit $code'
+    script = 'mount -t tmpfs -o size=16k none "$0"; "$@"; code=$?; ls -A "$0"; exit $code'
     run = ["unshare", *as_root, "--mount", "sh", "-c", script, str(folder)]
     done = subprocess.run(
         [*run, sys.executable, "-m", "chesslm", *map(str, arguments)], capture_output=True, text=True, check=False

@@ -83,7 +83,7 @@ def test_a_small_model_takes_less_than_20_mb(tmp_path: Path):
 def test_saving_leaves_nothing_but_the_checkpoint(checkpoint: Path):
     names = {path.name for path in checkpoint.iterdir()}
     assert names == {
-        "chesslm.json", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+        "README.md", "chesslm.json", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
         "tokenizer_config.json",
     }  # fmt: skip
 
