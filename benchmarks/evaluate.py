@@ -2,8 +2,8 @@
 
 The usual loop asks the model about one prefix at a time, without a cache, in fp32, and python-chess whether the
 likeliest move is legal. The suite does all it does: legal moves of every position, all metrics, intervals. Both are
-measured in turn in one run on the same games with a model of random weights; medians are printed. A random model is
-the hard case for the suite: every illegal move is told what is wrong with it.
+measured in turn in one run on the same games; medians are printed. Random weights, which are taken where no model is
+named, are the hard case for the suite: every illegal move is told what is wrong with it.
 
 Time nothing while something else runs.
 """
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=500, help="games that the suite measures")
     parser.add_argument("--loop", type=int, default=200, help="positions that the loop measures")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--model", help="a checkpoint folder; by default random weights of --size in --notation")
     parser.add_argument("--size", default="small", choices=list(SIZES))
     parser.add_argument("--notation", default="uci-move")
     arguments = parser.parse_args()
@@ -35,13 +36,18 @@ def main() -> None:
     from chesslm.eval.legality import HeldOut, legality
     from chesslm.eval.positions import find_positions
     from chesslm.eval.scorers import ModelScorer
-    from chesslm.model import LoadedModel, new_gpt2, resolve_precision
+    from chesslm.model import LoadedModel, keep_freed_memory, load_model, new_gpt2, resolve_precision
     from chesslm.tokenizer import SPECIALS, get_tokenizer
 
-    tokenizer = get_tokenizer(arguments.notation)
-    model = new_gpt2(SIZES[arguments.size], tokenizer, seed=1).eval()
-    precision = resolve_precision("auto", torch.device("cpu"))
-    scorer = ModelScorer(LoadedModel(model, tokenizer, "random", "random", {}, precision))
+    keep_freed_memory()  # as load_model does; both sides gain
+    if arguments.model:
+        loaded = load_model(arguments.model, device="cpu")
+    else:
+        tokenizer = get_tokenizer(arguments.notation)
+        model = new_gpt2(SIZES[arguments.size], tokenizer, seed=1).eval()
+        loaded = LoadedModel(model, tokenizer, "random", "random", {}, resolve_precision("auto", torch.device("cpu")))
+    model, tokenizer, precision = loaded.model, loaded.tokenizer, loaded.precision
+    scorer = ModelScorer(loaded)
 
     with parallel.processes() as pool:
         codes = from_pgn(arguments.games, arguments.limit, 1, pool).codes

@@ -27,10 +27,11 @@ from torch import nn
 
 from chesslm.config import SIZES, Recipe, TrainConfig
 from chesslm.loader import cut_game, pad_rows
+from chesslm.model import keep_freed_memory
 from chesslm.optim import make_optimizer
 from chesslm.shards import Split, open_dataset
 from chesslm.tokenizer import PAD, get_tokenizer
-from chesslm.train import keep_freed_memory, train
+from chesslm.train import train
 
 SHAPE = SIZES["small"]
 WARM_STEPS, STEPS = 3, 20

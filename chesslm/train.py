@@ -11,7 +11,6 @@ positions at a time, so that its logits (8 KB a position) stay in the cache. Cos
 about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 """
 
-import ctypes
 import logging
 import subprocess
 import time
@@ -30,6 +29,7 @@ from chesslm.config import Recipe, TrainConfig
 from chesslm.errors import InputError
 from chesslm.loader import GameBatches
 from chesslm.model import (
+    keep_freed_memory,
     new_gpt2,
     parameters,
     quieten_transformers,
@@ -234,20 +234,6 @@ def _fit(
             ckpt_path=str(run.state) if run.state.is_file() else None,
             weights_only=True,
         )
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks instead of giving each large tensor back to the system.
-
-    Otherwise every step faults the pages of its activations in anew. Other C libraries ignore the call.
-    """
-    m_mmap_threshold, m_trim_threshold = -3, -1
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    mallopt(m_mmap_threshold, 1 << 30)
-    mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def describe(module: ChessModule, recipe: Recipe, dataset: Dataset, where: torch.device) -> dict[str, Any]:
