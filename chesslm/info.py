@@ -3,12 +3,12 @@
 Needs no torch: the answer is there in a fraction of a second.
 """
 
-import json
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from chesslm import files
 from chesslm.errors import InputError
 
 Lines = Iterator[tuple[str, str]]
@@ -49,8 +49,8 @@ ARCHITECTURE = ("vocab_size", "n_positions", "n_layer", "n_embd", "n_head")
 
 
 def _checkpoint(folder: Path) -> Lines:
-    config = _read_json(folder / "config.json")
-    about = _read_json(folder / "chesslm.json") if (folder / "chesslm.json").is_file() else {}
+    config = files.read_json(folder / "config.json")
+    about = files.read_json(folder / "chesslm.json") if (folder / "chesslm.json").is_file() else {}
     tensors = _tensors(folder)
     yield "checkpoint", str(folder)
     yield "notation", str(about.pop("notation", "not said (no chesslm.json); name it with --notation"))
@@ -134,13 +134,3 @@ def _tensors(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     if not tensors:
         raise InputError(f"{folder}: config.json but no safetensors weights")
     return tensors
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not readable ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return content

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from chesslm import files
 from chesslm.card import model_card
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
@@ -161,7 +162,7 @@ def load_model(
     if folder.exists():
         _check_folder(folder)
         if (folder / "chesslm.json").is_file():
-            about = _read_json(folder / "chesslm.json")
+            about = files.read_json(folder / "chesslm.json")
     elif path.count("/") != 1 or path.startswith((".", "/")):
         raise InputError(f"{path}: no such folder (and no hub id)")
     own = about.get("notation")
@@ -213,16 +214,6 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: not a checkpoint ({hint})")
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: no safetensors weights")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not readable ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return content
 
 
 def _load_weights(path: str) -> PreTrainedModel:

@@ -1,8 +1,8 @@
 """The optimizer: Muon on the matrices of the blocks, AdamW on all else, as one object.
 
 Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") steps along the nearest
-orthogonal matrix to the momentum. At equal minutes it reached AdamW's final legality in two thirds of the time
-(docs/findings.md); embeddings, norms and biases are no matrices between hidden spaces and stay with AdamW.
+orthogonal matrix to the momentum. Embeddings, norms and biases are no matrices between hidden spaces and stay with
+AdamW.
 """
 
 from collections.abc import Callable
