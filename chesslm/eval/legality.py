@@ -70,6 +70,35 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A figure in each of K groups.
+
+    Attributes:
+        values: over all games, (K,).
+        resampled: of each resample of the games, (RESAMPLES, K).
+        n: rows, (K,).
+        games: games that have rows, (K,).
+        rate: whether it is a rate.
+    """
+
+    values: Floats
+    resampled: Floats
+    n: Floats
+    games: NDArray[np.int64]
+    rate: bool
+
+    def less(self, other: "Column") -> "Column":
+        """The difference, known as well as the other one."""
+        with np.errstate(invalid="ignore"):
+            return replace(other, values=self.values - other.values, resampled=self.resampled - other.resampled)
+
+    def metric(self, k: int) -> Metric:
+        """The figure of one group."""
+        resampled, n, games = self.resampled[:, k], int(self.n[k]), int(self.games[k])
+        return intervals.of_resamples(float(self.values[k]), resampled, n, games, self.rate)
+
+
+@dataclass(frozen=True)
 class Tables:
     """Sums of plies by game and group, and the figures that follow.
 
@@ -92,32 +121,23 @@ class Tables:
 
     def metrics(self, figures: dict[str, Rows], groups: Groups) -> dict[str, Metrics]:
         """Mean of each figure in each group; what has no rows, or is infinite, is left out."""
-        found: dict[str, Metrics] = {name: {} for name in groups.names}
-        means: dict[str, tuple[Floats, Floats]] = {}
+        columns: dict[str, Column] = {}
         for key, figure in figures.items():
             sums, counts = self.sums(figure, groups)
-            with np.errstate(invalid="ignore"):
-                values, n, games = sums.sum(0) / counts.sum(0), counts.sum(0), (counts > 0).sum(0)
             resampled = self.bootstrap.ratios(sums, counts)
-            means[key] = values, resampled
-            for k, name in enumerate(groups.names):
-                if np.isfinite(values[k]):
-                    found[name][key] = intervals.of_resamples(
-                        float(values[k]), resampled[:, k], int(n[k]), int(games[k]), figure.rate
-                    )
+            with np.errstate(invalid="ignore"):
+                values = sums.sum(0) / counts.sum(0)
+            columns[key] = Column(values, resampled, counts.sum(0), (counts > 0).sum(0), figure.rate)
             if key == "legality_bits":
-                # The difference, not a mean of its own: the bits of all plies are split exactly, also where the legal
-                # mass was measured on a sample of them.
-                with np.errstate(invalid="ignore"):
-                    values, resampled = (
-                        of_all - part for of_all, part in zip(means["bits_per_move"], means[key], strict=True)
-                    )
-                for k, name in enumerate(groups.names):
-                    if np.isfinite(values[k]):
-                        found[name]["choice_bits"] = intervals.of_resamples(
-                            float(values[k]), resampled[:, k], int(n[k]), int(games[k]), rate=False
-                        )
-        return {name: metrics for name, metrics in found.items() if metrics}
+                # Not a mean of its own: the bits of all plies are split exactly, also where the legal mass was
+                # measured on a sample of them.
+                columns["choice_bits"] = columns["bits_per_move"].less(columns[key])
+        found: dict[str, Metrics] = {}
+        for k, name in enumerate(groups.names):
+            metrics = {key: column.metric(k) for key, column in columns.items() if np.isfinite(column.values[k])}
+            if metrics:
+                found[name] = metrics
+        return found
 
 
 def legality(
