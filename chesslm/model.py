@@ -271,4 +271,6 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: GameTokenizer, folder: Pa
         (staging / "README.md").write_text(model_card(about))
         names = sorted(path.name for path in staging.iterdir() if path.name != "chesslm.json")
         for name in [*names, "chesslm.json"]:
+            # safetensors lets nobody but the owner read what it writes.
+            (staging / name).chmod(0o644)
             (staging / name).replace(folder / name)
