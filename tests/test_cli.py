@@ -170,14 +170,14 @@ def stop(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not ready(process):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "never got to work"
         time.sleep(0.02)
     os.killpg(process.pid, number)
     try:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     finally:
         process.kill()
     return process.returncode, err.decode()
