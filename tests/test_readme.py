@@ -110,7 +110,9 @@ def test_what_is_shown_from_a_run_stands_between_its_marks():
 
 @pytest.mark.parametrize(("target", "last"), [("demo", "chesslm demo"), ("check", "pytest")])
 def test_the_two_commands_are_there(target: str, last: str):
-    steps = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    steps = subprocess.run(
+        ["make", "--no-print-directory", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert steps.strip().endswith(last)
     assert f"`make {target}`" in README
 
