@@ -14,7 +14,8 @@ A move that is over when the next token does not go on with it (``e7 e8`` withou
 probability 1 - P(letters); there special tokens end it as any other does, elsewhere they are taken out. The move after
 it begins with the same scores, less the letters: that the move before is over is given.
 
-For uci-square: three to four forward passes over the games, some 10 nodes a ply behind them.
+For uci-square: three to four forward passes over the games, and behind them the nodes: a hundred a ply for a model that
+knows next to nothing, the fewer the more certain a model is.
 """
 
 import math
@@ -33,7 +34,7 @@ from chesslm.eval.positions import Positions
 from chesslm.eval.scorers import Scorer, TokenTree, batches, chain
 from chesslm.tokenizer import SPECIALS, GameTokenizer, TokenizedGame
 
-TREE_NODES = 1024
+TREE_NODES = 256
 """Nodes hung behind a game at once: attention is quadratic in them."""
 
 Begun = tuple[int, ...]
