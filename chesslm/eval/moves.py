@@ -23,8 +23,8 @@ from chesslm.eval.scorers import Scorer, batches, chain
 from chesslm.notation import Notation
 from chesslm.tokenizer import SPECIALS, Role, TokenizedGame
 
-BATCH_TOKENS = 4096
-"""32 MB of logits with the 1,972 tokens of uci-move."""
+BATCH_TOKENS = 2048
+"""16 MB of logits with the 1,972 tokens of uci-move. Larger batches hold more padding and are no faster."""
 
 EQUAL = 1e-5
 """Scores that lie closer are equal: the product of two or three probabilities is rounded."""
@@ -160,19 +160,17 @@ def _score_tokens(
     scores = empty_scores(within, np.ones_like(within))
     for batch in batches([len(game) for game in games], BATCH_TOKENS):
         plies = [int(within[slice(*positions.first[game : game + 2])].sum()) for game in batch]
-        logits_BTV = scorer.logits([chain(games[game].ids[:n]) for game, n in zip(batch, plies, strict=True)])
+        logits_BTV = scorer.logits([chain(games[game].ids[:n]) for game, n in zip(batch, plies, strict=True)]).cpu()
         where = np.concatenate([np.arange(n) + positions.first[game] for game, n in zip(batch, plies, strict=True)])
         rows = np.repeat(np.arange(len(batch)), plies) * logits_BTV.shape[1] + positions.ply[where]
-        logits_NV = logits_BTV.flatten(0, 1)[torch.from_numpy(rows).to(logits_BTV.device)]
+        logits_NV = logits_BTV.flatten(0, 1)[torch.from_numpy(rows)]
         specials, moves_NV = logits_NV[:, : len(SPECIALS)], logits_NV[:, len(SPECIALS) :]
         total = moves_NV.logsumexp(1)
         legal = _padded_legal(positions, where, ids_of_codes) - len(SPECIALS)
         played = torch.from_numpy(ids_of_codes[positions.played[where]] - len(SPECIALS))
-        best = fill_in(scores, where, moves_NV, total, legal.to(total.device), played.to(total.device))
-        scores.bits[where] = (
-            total - moves_NV.gather(1, played.to(total.device)[:, None])[:, 0]
-        ).double().cpu() / math.log(2)
-        scores.end_mass[where] = torch.sigmoid(specials.logsumexp(1) - total).cpu()
+        best = fill_in(scores, where, moves_NV, total, legal, played)
+        scores.bits[where] = (total - moves_NV.gather(1, played[:, None])[:, 0]).double() / math.log(2)
+        scores.end_mass[where] = torch.sigmoid(specials.logsumexp(1) - total)
         greedy = best + len(SPECIALS)
         scores.greedy[where] = codes_of_ids[greedy]
         scores.greedy_legal[where] = (legal.numpy() == best[:, None]).any(1)
@@ -215,7 +213,7 @@ def fill_in(
     k = real.sum(1, keepdim=True)
     of_legal = moves.gather(1, legal.clamp(min=0)).masked_fill(~real, -math.inf)
     of_played = moves.gather(1, played[:, None])
-    highest = moves.topk(min(moves.shape[1], max(3, legal.shape[1]) + 1), dim=1).values
+    highest = _highest(moves, min(moves.shape[1], max(3, legal.shape[1]) + 1))
 
     def among(asked: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
         """Expected number of the asked moves among the n likeliest, equal ones in random order."""
@@ -239,5 +237,11 @@ def fill_in(
         ("top3", among(of_played, three)),
         ("confidence", (highest[:, 0] - total).exp()),
     ):
-        getattr(scores, name)[where] = values.double().cpu().numpy()
-    return moves.argmax(1).cpu().numpy()
+        getattr(scores, name)[where] = values.double().numpy()
+    return moves.argmax(1).numpy()
+
+
+def _highest(scores: torch.Tensor, n: int) -> torch.Tensor:
+    """The n highest of each row, falling: ``topk``, for which torch takes four times as long on two cores."""
+    parted = np.partition(scores.numpy(), -n, axis=1)[:, -n:]
+    return torch.from_numpy(np.sort(parted, axis=1)[:, ::-1].copy())

@@ -138,7 +138,8 @@ def _facts(games: Sequence[boards.MoveCodes]) -> tuple[NDArray[Any], ...]:
             before = len(legal)
             legal += boards.legal_codes(board)
             n_legal.append(len(legal) - before)
-            phase = max(phase, game_phase(board))
+            if phase < len(PHASES) - 1:
+                phase = max(phase, game_phase(board))
             phases.append(phase)
             pieces.append(board.piece_type_at(move.from_square) or 0)
             specials.append(special(board, move))
@@ -192,9 +193,10 @@ def special(board: chess.Board, move: chess.Move) -> Special:
         found |= Special.PINNED_PIECE
     if move.promotion:
         found |= Special.PROMOTION
-    if board.is_castling(move):
-        found |= Special.CASTLING
-    if board.is_en_passant(move):
+    if move.from_square == board.king(board.turn):
+        if board.is_castling(move):
+            found |= Special.CASTLING
+    elif board.is_en_passant(move):
         found |= Special.EN_PASSANT
     return Special(found)
 
