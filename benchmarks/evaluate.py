@@ -9,6 +9,7 @@ Time nothing while something else runs.
 """
 
 import argparse
+import math
 import statistics
 import time
 
@@ -37,7 +38,7 @@ def main() -> None:
     from chesslm.eval.positions import find_positions
     from chesslm.eval.scorers import ModelScorer
     from chesslm.model import LoadedModel, keep_freed_memory, load_model, new_gpt2, resolve_precision
-    from chesslm.tokenizer import SPECIALS, get_tokenizer
+    from chesslm.tokenizer import get_tokenizer
 
     keep_freed_memory()  # as load_model does; both sides gain
     if arguments.model:
@@ -50,12 +51,14 @@ def main() -> None:
     scorer = ModelScorer(loaded)
 
     with parallel.processes() as pool:
-        codes = from_pgn(arguments.games, arguments.limit, 1, pool).codes
+        games = from_pgn(arguments.games, arguments.limit, 1, pool)
+        codes = games.codes
+        special = torch.from_numpy(tokenizer.is_special)
         plies = [(game, ply) for game, each in enumerate(codes) for ply in range(len(each))]
         drawn = np.random.default_rng(1).permutation(len(plies))[: arguments.loop]
 
         def suite() -> float:
-            held = HeldOut(codes, find_positions(codes, pool))
+            held = HeldOut(games.games, find_positions(codes, pool))
             result = legality(scorer, held, pool)
             return result.metrics["legal_argmax"].value
 
@@ -67,18 +70,19 @@ def main() -> None:
                 board = chess.Board()
                 for move in boards.to_moves(prefix):
                     board.push(move)
-                ids = torch.from_numpy(tokenizer.encode(prefix).ids.astype(np.int64))[None]
+                lead = np.array(tokenizer.lead(ply), dtype=np.int64)
+                ids = torch.from_numpy(np.concatenate([tokenizer.encode(prefix).ids, lead]).astype(np.int64))[None]
                 begun: tuple[str, ...] = ()
                 while not begun or tokenizer.notation.extensions(begun):
                     scores = model(input_ids=ids, use_cache=False).logits[0, -1]
-                    likeliest = int(scores[len(SPECIALS) :].argmax()) + len(SPECIALS)
+                    likeliest = int(scores.masked_fill(special, -math.inf).argmax())
                     token = tokenizer.tokens[likeliest]
                     if begun and token not in tokenizer.notation.extensions(begun):
                         break
                     begun = (*begun, token)
                     ids = torch.cat([ids, torch.tensor([[likeliest]])], dim=1)
                 move = tokenizer.notation.parse(begun, board)
-                legal += move is not None and board.is_legal(move)
+                legal += boards.illegal_kind(board, move) is None
             return legal / len(drawn)
 
         suite()

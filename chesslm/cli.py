@@ -64,7 +64,22 @@ def demo(
 def prepare(
     pgn: Annotated[list[str], typer.Argument(help="Files or URLs, also .zst, .gz, .bz2; - is standard input.")],
     out: Annotated[Path, typer.Option(help="The dataset folder to make.")],
-    notation: Annotated[str, typer.Option(help="How games are written: uci-move or uci-square.")] = "uci-move",
+    notation: Annotated[
+        str,
+        typer.Option(help="How games are written: uci-move, uci-square, san, pgn-char, pgn-char-spaced, bpe or text."),
+    ] = "uci-move",
+    vocabulary: Annotated[
+        int, typer.Option(help="Tokens to learn from the games, for san and bpe; 0: 4096 and 1024.")
+    ] = 0,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Folder or hub id of a text model, to write games in its tokens (text).")
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="Put in front of each game what is known of it: elo,result,time.")
+    ] = None,
+    hints: Annotated[
+        bool, typer.Option("--hints", help="Name the moved piece before each move (uci-square); see train.hints.")
+    ] = False,
     min_elo: Annotated[int | None, typer.Option(help="Both players have at least this.")] = None,
     max_elo: Annotated[int | None, typer.Option(help="Both players have at most this.")] = None,
     result: Annotated[str | None, typer.Option(help="Only games that ended so, e.g. 1-0,0-1.")] = None,
@@ -92,8 +107,9 @@ def prepare(
         until=until, eco=eco,
     )  # fmt: skip
     prepare(
-        pgn, out, notation=notation, filters=filters, max_games=max_games, val=val, test=test,
-        exclude=exclude or [], seed=seed, workers=workers, quiet=quiet,
+        pgn, out, notation=notation, vocabulary=vocabulary, tokenizer_of=tokenizer,
+        conditions=condition.split(",") if condition else (), hints=hints, filters=filters, max_games=max_games,
+        val=val, test=test, exclude=exclude or [], seed=seed, workers=workers, quiet=quiet,
     )  # fmt: skip
 
 
@@ -157,7 +173,11 @@ def evaluate(
         str | None, typer.Option(help="Held-out games: a PGN, or a dataset folder for its test split.")
     ] = None,
     random: Annotated[int, typer.Option(help="Also measure on so many games of random legal moves.")] = 0,
-    suite: Annotated[str, typer.Option(help="What to measure: legality.")] = "legality",
+    suite: Annotated[
+        str, typer.Option(help="What to measure, by commas: legality, squares, selfplay, rules, mate-in-one, puzzles.")
+    ] = "legality",
+    prompts: Annotated[Path | None, typer.Option(help="Square prompts as JSON lines, for squares.")] = None,
+    engine: Annotated[str | None, typer.Option(help="UCI engine that finds puzzles, e.g. stockfish.")] = None,
     limit: Annotated[int, typer.Option(help="Use at most so many games, a seeded sample.")] = 500,
     data: Annotated[
         Path | None, typer.Option(help="Dataset folder of the training games, for baselines.  [default: --games]")
@@ -165,6 +185,9 @@ def evaluate(
     plies: Annotated[
         int, typer.Option(help="If a move takes several tokens, look for legal ones at so many plies; 0: all.")
     ] = 5000,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Tell a model that takes conditions nothing of the games.")
+    ] = False,
     notation: NotationName = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a report page here.")] = None,
@@ -178,9 +201,10 @@ def evaluate(
     from chesslm.eval.run import evaluate
 
     evaluate(
-        models or [None], games=games, random=random, suites=suite.split(","), limit=limit, data=data, plies=plies,
-        notation=notation, json_file=json_file, html_file=html_file, seed=seed, workers=workers, device=device,
-        precision=precision, quiet=quiet,
+        models or [None], games=games, random=random, suites=suite.split(","), prompts=prompts,
+        engine=engine, limit=limit, data=data, plies=plies,
+        told=not unknown, notation=notation, json_file=json_file, html_file=html_file, seed=seed, workers=workers,
+        device=device, precision=precision, quiet=quiet,
     )  # fmt: skip
 
 
@@ -190,6 +214,9 @@ def play(
     color: Annotated[str, typer.Option(help="Your colour: white, black or random.")] = "white",
     temperature: Annotated[float, typer.Option(help="0 plays the likeliest move; 1 as often as in its games.")] = 0.0,
     policy: Annotated[str, typer.Option(help="When its choice is illegal: mask or retry.")] = "mask",
+    elo: Annotated[int | None, typer.Option(help="Rating of both sides, for a model told ratings in training.")] = None,
+    white_elo: Annotated[int | None, typer.Option(help="Rating of White alone.")] = None,
+    black_elo: Annotated[int | None, typer.Option(help="Rating of Black alone.")] = None,
     notation: NotationName = None,
     seed: Annotated[
         int | None, typer.Option(help="Of a random colour and of draws; by default another each time.")
@@ -204,6 +231,8 @@ def play(
         color=color,
         temperature=temperature,
         policy=policy,
+        white_elo=white_elo or elo,
+        black_elo=black_elo or elo,
         notation=notation,
         seed=seed,
         device=device,

@@ -55,6 +55,7 @@ class TrainConfig:
         decay: share of the budget, at its end, during which it falls linearly to ``final``.
         final: share of the peak rate that is left at the end.
         clip: largest norm of the gradient.
+        hints: share of the moves before which the moved piece is named, in a dataset prepared with ``--hints``.
         max_steps, max_tokens, max_minutes: the budget; 0 is none, and the first one reached ends the run. Tokens
             are real ones, without padding.
         precision: auto, fp32 or bf16.
@@ -72,6 +73,7 @@ class TrainConfig:
     decay: float = 0.5
     final: float = 0.01
     clip: float = 1.0
+    hints: float = 0.0
     max_steps: int = 0
     max_tokens: int = 0
     max_minutes: float = 0.0
@@ -181,6 +183,7 @@ def _check(recipe: Recipe) -> None:
         "decay",
         "final",
         "weight_decay",
+        "hints",
         "max_steps",
         "max_tokens",
         "max_minutes",
@@ -188,6 +191,8 @@ def _check(recipe: Recipe) -> None:
     ):
         if not getattr(train, name) >= 0:
             raise InputError(f"setting train.{name} must be 0 or more")
+    if train.hints > 1:
+        raise InputError("setting train.hints is a share, from 0 to 1")
     for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):
         if getattr(train, name) not in known:
             raise InputError(f"setting train.{name} is one of {', '.join(known)}")

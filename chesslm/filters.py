@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from chesslm.errors import InputError
-from chesslm.pgn import Game
+from chesslm.game import Game
 from chesslm.tokenizer import KNOWN_RESULTS
 
 

@@ -14,11 +14,7 @@ import asyncio
 import bz2
 import gzip
 import hashlib
-import logging
-import os
 import random
-import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +27,8 @@ from typing import IO, cast
 import chess
 import chess.engine
 
-from chesslm import parallel
-from chesslm.errors import FailureError, InputError
+from chesslm import engines, parallel
+from chesslm.errors import InputError
 from chesslm.files import atomic
 
 MAX_PLIES = 300
@@ -43,9 +39,6 @@ NODES = (10, 1000)
 """Fewest and most nodes an engine looks at for a move, log-uniform, drawn for each side of each game."""
 MAX_SLIPS = 0.25
 """Half of the sides play a random move instead of the engine's with a chance drawn up to this; the others never."""
-ENGINE_SECONDS = 60.0
-"""How long an engine may take to say ``uciok``, and for a move."""
-
 CHUNK = 50
 """Most games made in one go by a worker."""
 
@@ -108,7 +101,7 @@ def _maker(by: str, seed: int) -> MakeGames:
     if by == "random":
         return partial(random_games, seed=seed)
     if by.startswith("uci:"):
-        return partial(engine_games, seed=seed, command=_engine_command(by.removeprefix("uci:")))
+        return partial(engine_games, seed=seed, command=engines.engine_command(by.removeprefix("uci:")))
     raise InputError(f"--by {by}: give random, or uci:COMMAND such as uci:stockfish")
 
 
@@ -120,12 +113,22 @@ def random_games(numbers: range, seed: int) -> list[str]:
     return [_random_game(number, seed) for number in numbers]
 
 
+def random_opening(number: int, seed: int, plies: int) -> list[chess.Move]:
+    """The first plies of the random game of that number; fewer if it is over before."""
+    return _play_at_random(number, seed, plies).board.move_stack
+
+
 def _random_game(number: int, seed: int) -> str:
+    game = _play_at_random(number, seed, MAX_PLIES)
+    return game.pgn(number, "Uniformly random legal moves", {"White": "Random", "Black": "Random"})
+
+
+def _play_at_random(number: int, seed: int, plies: int) -> "Game":
     rng = _rng(seed, number)
     game = Game()
-    while not game.over():
+    while len(game.words) < plies and not game.over():
         game.push(rng.choice(game.legal))
-    return game.pgn(number, "Uniformly random legal moves", {"White": "Random", "Black": "Random"})
+    return game
 
 
 def _rng(seed: int, number: int) -> random.Random:
@@ -146,34 +149,8 @@ def engine_games(numbers: range, seed: int, command: list[str]) -> list[str]:
 
 
 async def _engine_games(numbers: range, seed: int, command: list[str]) -> list[str]:
-    name = shlex.join(command)
-    # What an engine says besides UCI, on stdout or stderr, python-chess would print as warnings.
-    logging.getLogger("chess.engine").setLevel(logging.CRITICAL)
-    try:
-        # Its own process group: a Ctrl-C in the terminal is ours to handle.
-        transport, engine = await chess.engine.UciProtocol.popen(command, setpgrp=True)
-    except OSError as error:
-        raise InputError(f"{name}: cannot be run ({error.strerror}); give uci: the command of a UCI engine") from error
-    parallel.at_worker_end.append(transport.kill)
-    try:
-        try:
-            await asyncio.wait_for(engine.initialize(), ENGINE_SECONDS)
-        except (chess.engine.EngineError, TimeoutError) as error:
-            why = str(error) or f"no uciok within {ENGINE_SECONDS:.0f} s"
-            raise InputError(f"{name} is no UCI engine ({why}); give uci: the command of one") from error
-        least = {key: engine.options[key].min or 1 for key in ("Threads", "Hash") if key in engine.options}
-        await engine.configure(least)
+    async with engines.open_engine(command) as engine:
         return [await _engine_game(number, seed, engine) for number in numbers]
-    except chess.engine.EngineTerminatedError as error:
-        raise FailureError(f"{name}: the engine died in the middle of a game") from error
-    except chess.engine.EngineError as error:
-        raise FailureError(f"{name}: the engine broke the rules of chess or of UCI: {error}") from error
-    except TimeoutError as error:
-        raise FailureError(f"{name}: no move from the engine within {ENGINE_SECONDS:.0f} s") from error
-    finally:
-        transport.close()  # kills it if it still runs
-        await engine.returncode
-        parallel.at_worker_end.remove(transport.kill)
 
 
 async def _engine_game(number: int, seed: int, engine: chess.engine.UciProtocol) -> str:
@@ -190,7 +167,7 @@ async def _engine_game(number: int, seed: int, engine: chess.engine.UciProtocol)
             continue
         limit = chess.engine.Limit(nodes=nodes[side])
         # A new number makes python-chess send ``ucinewgame``, which clears the hash.
-        answer = await asyncio.wait_for(engine.play(game.board, limit, game=number), ENGINE_SECONDS)
+        answer = await asyncio.wait_for(engine.play(game.board, limit, game=number), engines.ENGINE_SECONDS)
         if answer.move is None:
             raise chess.engine.EngineError("no move where there are legal ones")
         game.push(answer.move)
@@ -198,21 +175,6 @@ async def _engine_game(number: int, seed: int, engine: chess.engine.UciProtocol)
     players = [f"{name}, {n} nodes" + (f", {p:.0%} random" if p else "") for n, p in zip(nodes, slips, strict=True)]
     tags = {"White": players[0], "Black": players[1], "RandomOpeningPlies": str(opening)}
     return game.pgn(number, "Engine games of varied strength", tags)
-
-
-def _engine_command(line: str) -> list[str]:
-    try:
-        command = shlex.split(line)
-    except ValueError as error:
-        raise InputError(f"uci:{line}: {error}") from error
-    # Debian keeps Stockfish in /usr/games, which is not on the path of root or of cron.
-    path = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/games"
-    found = shutil.which(command[0], path=path) if command else None
-    if not found:
-        raise InputError(
-            f"uci:{line}: no such command; install the engine (Debian: apt install stockfish) or give its path"
-        )
-    return [found, *command[1:]]
 
 
 # One game

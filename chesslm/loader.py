@@ -1,6 +1,10 @@
 """Batches for training: rows of one game each, bucketed by length, so that no game sees another.
 
-    {"ids": ids_BT int64, padded on the right with <pad>, "moves": how many moves}     T differs from batch to batch
+    {"ids": ids_BT int64, padded on the right, "targets": the same, NOT_ASKED where no loss is taken,
+     "moves": how many moves}                                       T differs from batch to batch
+
+No loss is taken on padding, on <bos>, on conditions and on piece hints: a model is given those. Where the games carry
+hints, each move's is shown with probability ``hints``, drawn anew each epoch (Toshniwal et al. 2022, "RAP").
 
 Games are shuffled anew each epoch, taken 8,192 at a time, sorted by length, cut into batches of at most
 ``batch_tokens`` and those are shuffled: 97 % of the tokens are real, and causal attention with padding on the
@@ -11,7 +15,7 @@ Order is a function of the seed, the epoch and the batch's number alone; so the 
 rank of several takes every n-th batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +27,9 @@ from chesslm.shards import Split
 from chesslm.tokenizer import PAD, Role, TokenizedGame
 
 BUCKET_GAMES = 8192
+NOT_ASKED = -100
+"""The target that ``cross_entropy`` passes over."""
+GIVEN = Role.GAME_BEGINS | Role.CONDITION | Role.HINT
 
 
 @dataclass
@@ -33,7 +40,8 @@ class GameBatches:
         split: the games.
         batch_tokens: B times T is at most this; a longer game makes a batch of its own.
         context: games are cut to this many tokens, after a whole move.
-        seed: of the order.
+        seed: of the order and of the hints.
+        hints: share of the moves whose hint is shown, where the games have any.
         rank, ranks: this process's share of the batches.
     """
 
@@ -41,6 +49,7 @@ class GameBatches:
     batch_tokens: int
     context: int
     seed: int
+    hints: float = 0.0
     rank: int = 0
     ranks: int = 1
     epoch: int = field(default=0, init=False)
@@ -76,9 +85,22 @@ class GameBatches:
         return batches[self.rank : whole : self.ranks]
 
     def _batch(self, games: NDArray[np.int64]) -> dict[str, Any]:
-        rows = [cut_game(self.split[int(game)], self.context) for game in games]
+        rows = [cut_game(self._shown(int(game)), self.context) for game in games]
         moves = sum(int(np.count_nonzero(game.role & Role.MOVE_ENDS)) for game in rows)
-        return {"ids": torch.from_numpy(pad_rows([game.ids for game in rows])), "moves": moves}
+        return {
+            "ids": torch.from_numpy(pad_rows([game.ids for game in rows])),
+            "targets": torch.from_numpy(pad_rows([targets_of(game) for game in rows], NOT_ASKED)),
+            "moves": moves,
+        }
+
+    def _shown(self, number: int) -> TokenizedGame:
+        """A game with the hints that it shows in this epoch."""
+        game = self.split[number]
+        hints = (game.role & Role.HINT) > 0
+        if not hints.any():
+            return game
+        draw = np.random.default_rng([self.seed, self.epoch, number]).random(len(game))
+        return without(game, hints & (draw >= self.hints))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next batch stands."""
@@ -97,6 +119,16 @@ def cut_game(game: TokenizedGame, context: int) -> TokenizedGame:
     return TokenizedGame(game.ids[:stop], game.ply[:stop], game.role[:stop])
 
 
+def without(game: TokenizedGame, left_out: NDArray[np.bool_]) -> TokenizedGame:
+    """A game without some of its tokens."""
+    return TokenizedGame(game.ids[~left_out], game.ply[~left_out], game.role[~left_out])
+
+
+def targets_of(game: TokenizedGame) -> NDArray[np.int64]:
+    """The tokens that a model is asked for, ``NOT_ASKED`` for those that it is given, shape (tokens,)."""
+    return np.where(game.role & GIVEN, NOT_ASKED, game.ids.astype(np.int64))
+
+
 def cut_batches(lengths: NDArray[np.int64], batch_tokens: int) -> list[slice]:
     """Cut games sorted by length into consecutive batches of at most ``batch_tokens`` tokens, padding included."""
     batches: list[slice] = []
@@ -110,9 +142,9 @@ def cut_batches(lengths: NDArray[np.int64], batch_tokens: int) -> list[slice]:
     return batches
 
 
-def pad_rows(games: list[NDArray[np.uint16]]) -> NDArray[np.int64]:
+def pad_rows(games: Sequence[NDArray[Any]], fill: int = PAD) -> NDArray[np.int64]:
     """Rows of token ids of unequal length, padded on the right: (B, T)."""
-    rows = np.full((len(games), max(map(len, games))), PAD, dtype=np.int64)
+    rows = np.full((len(games), max(map(len, games))), fill, dtype=np.int64)
     for row, ids in zip(rows, games, strict=True):
         row[: len(ids)] = ids
     return rows

@@ -19,7 +19,8 @@ from chesslm import files
 from chesslm.card import model_card
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
-from chesslm.tokenizer import BOS, EOS, PAD, GameTokenizer, check_tokenizer, get_tokenizer, save_tokenizer
+from chesslm.tokenizer import PAD, GameTokenizer
+from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
 
 DEFAULT_MODEL = "checkpoints/chesslm-small"
 
@@ -43,9 +44,9 @@ def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer, seed: int) -> GPT2LMH
         resid_pdrop=shape.dropout,
         embd_pdrop=shape.dropout,
         attn_pdrop=shape.dropout,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
+        bos_token_id=tokenizer.bos,
+        eos_token_id=tokenizer.eos,
+        pad_token_id=None if tokenizer.foreign else PAD,
         use_cache=True,
     )
     with torch.random.fork_rng(devices=[]):
@@ -170,9 +171,7 @@ def load_model(
         raise InputError(f"{path} writes {own}, not {notation}; leave --notation out")
     if not (own or notation):
         raise InputError(f"{path} does not say how it writes moves; name it with --notation")
-    tokenizer = get_tokenizer(str(own or notation))
-    if folder.exists():
-        check_tokenizer(tokenizer, folder)
+    tokenizer = load_tokenizer(folder, str(own)) if own else _tokenizer_of_others(path, str(notation))
     model = _load_weights(path)
     if model.config.vocab_size < len(tokenizer):
         raise InputError(
@@ -180,6 +179,16 @@ def load_model(
         )
     model.eval().to(where)  # pyright: ignore[reportArgumentType]
     return LoadedModel(model, tokenizer, folder.resolve().name if folder.exists() else path, path, about, dtype)
+
+
+def _tokenizer_of_others(path: str, notation: str) -> GameTokenizer:
+    """The tokenizer of a checkpoint that does not say how it was made: ours where it has our tokens, or its own."""
+    try:
+        return load_tokenizer(Path(path), notation)
+    except InputError:
+        from chesslm.foreign import foreign_tokenizer
+
+        return foreign_tokenizer(path, notation)
 
 
 def keep_freed_memory() -> None:

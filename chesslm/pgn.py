@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -22,53 +22,20 @@ import numpy as np
 
 from chesslm import boards, parallel
 from chesslm.errors import InputError
+from chesslm.game import Dropped, Game
 from chesslm.san import read_moves
 from chesslm.streams import BOUNDARY, Source
 from chesslm.tokenizer import KNOWN_RESULTS
-
-
-@dataclass(frozen=True)
-class Game:
-    """A game from the standard start, all its moves legal.
-
-    Attributes:
-        codes: the moves, uint16 (plies,), see ``boards``.
-        result: 1-0, 0-1, 1/2-1/2, or * where neither the tag nor the end of the moves says.
-        white_elo, black_elo: None where not given.
-        eco: code of the opening, as given.
-        date: as in PGN, e.g. 1954.??.??.
-        event: name of the tournament.
-        source: name of the file that it came from.
-    """
-
-    codes: boards.MoveCodes
-    result: str = "*"
-    white_elo: int | None = None
-    black_elo: int | None = None
-    eco: str | None = None
-    date: str | None = None
-    event: str | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A game that cannot be used.
-
-    Attributes:
-        reason: ``FEN start``, ``variant``, ``illegal move`` (in the game or a variation; also ambiguous ones),
-            ``null move``, ``no moves``, ``not a game`` (text between games), ``unclosed comment``, ``truncated``.
-    """
-
-    reason: str
-
+from chesslm.words import san_words
 
 _NOT_A_GAME = Dropped("not a game")
 _STANDARD = ("standard", "chess", "classical", "normal", "from position")
 _MARKERS = (*KNOWN_RESULTS, "*")
 
 
-def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[Source, Game | Dropped], None, None]:
+def read_games(
+    sources: Sequence[Source], workers: int = 0, words: bool = False
+) -> Generator[tuple[Source, Game | Dropped], None, None]:
     """All games of several inputs, usable or not, each with the input that it is from, in input order.
 
     A truncated input gives its whole games, and a warning on stderr. Close the generator to stop early.
@@ -76,15 +43,17 @@ def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[S
     Args:
         sources: each is read once.
         workers: processes that parse; 0 is one a core, 1 this one.
+        words: whether the games come with their moves in SAN.
 
     Raises:
         InputError: an input is missing, empty, corrupt, or has no game in it.
         FailureError: reading failed or a worker died.
     """
     ahead = 2 * parallel.cores(workers) + 2
+    parse = parse_with_words if words else parse_chunk
     with parallel.processes(workers) as executor, closing(_chunks(sources)) as chunks:
         games, marked = 0, False
-        for (source, last, ends_in_newline), parsed in parallel.in_order(executor, parse_chunk, chunks, ahead):
+        for (source, last, ends_in_newline), parsed in parallel.in_order(executor, parse, chunks, ahead):
             items = parsed.items
             games += sum(item != _NOT_A_GAME for item in items)
             marked = marked or parsed.marked or (parsed.ended and not last)
@@ -173,6 +142,16 @@ def parse_chunk(chunk: bytes, name: str = "") -> Parsed:
             items.append(item)
             ended = ends
     return Parsed(items, ended, marked)
+
+
+def parse_with_words(chunk: bytes, name: str = "") -> Parsed:
+    """The same with the moves of each game in SAN, as python-chess would write them, whatever the PGN has."""
+    parsed = parse_chunk(chunk, name)
+    items = [
+        replace(item, words=tuple(san_words(boards.to_moves(item.codes)))) if isinstance(item, Game) else item
+        for item in parsed.items
+    ]
+    return parsed._replace(items=items)
 
 
 def _redecoded(piece: str) -> str:
@@ -327,6 +306,7 @@ def _game(codes: list[int], tags: dict[str, str], marker: str, name: str) -> Gam
         tags.get("ECO") or None,
         date if date[:1].isdecimal() else tags.get("UTCDate") or date or None,
         tags.get("Event") or None,
+        tags.get("TimeControl") or None,
         name,
     )
 

@@ -13,21 +13,30 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chesslm import __version__, boards, files
+from chesslm.conditions import Headers, check_kinds, hidden
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
-from chesslm.pgn import Dropped, Game, read_games
+from chesslm.game import Dropped, Game
+from chesslm.notation import TRAINED, check_name, get_notation, train_notation
+from chesslm.pgn import read_games
 from chesslm.shards import SPLITS, ShardWriter, write_meta
 from chesslm.streams import Source
-from chesslm.tokenizer import GameTokenizer, get_tokenizer, save_tokenizer
+from chesslm.tokenizer import GameTokenizer
+from chesslm.tokenizer_files import save_tokenizer
 
 EXCLUDE_PLIES = 40
 HELD_BACK = 2
 """Games kept until the end, so that no split stays empty."""
+LEARN_GAMES = 20_000
+"""Games from whose training part a vocabulary is learned."""
+LEAST_VOCABULARY = 64
 
 
 def prepare(
@@ -35,6 +44,10 @@ def prepare(
     out: Path,
     *,
     notation: str = "uci-move",
+    vocabulary: int = 0,
+    tokenizer_of: str | None = None,
+    conditions: Sequence[str] = (),
+    hints: bool = False,
     filters: Filters | None = None,
     max_games: int | None = None,
     val: float = 0.02,
@@ -50,6 +63,10 @@ def prepare(
         pgn: paths, URLs, or - for standard input.
         out: the folder to make; on any error it is not made.
         notation: as in ``notation.NAMES``.
+        vocabulary: tokens at most, where they are learned from the games; 0 takes the notation's own number.
+        tokenizer_of: folder or hub id of the model whose tokens the notation ``text`` is written in.
+        conditions: what stands in front of each game, as in ``conditions.KINDS``.
+        hints: whether the moved piece is named before each move (uci-square); training decides how often it is shown.
         filters: which games are kept; None is all.
         max_games: stop after so many.
         val, test: expected shares of the splits; at least one game each.
@@ -66,7 +83,19 @@ def prepare(
         InputError: bad values, bad input, too few games left, or ``out`` exists or cannot be written.
         FailureError: the disk is full, reading failed, or a worker died.
     """
-    tokenizer, filters = get_tokenizer(notation), filters or Filters()
+    check_name(notation)
+    if (notation == "text") != (tokenizer_of is not None):
+        raise InputError("--tokenizer names the model whose tokens games in --notation text are written in")
+    kinds, filters = check_kinds(conditions), filters or Filters()
+    if kinds and tokenizer_of:
+        raise InputError("--condition needs tokens of its own, which a text model's tokenizer does not have")
+    tokenizer = _fixed_tokenizer(notation, kinds, tokenizer_of)
+    if hints and not (tokenizer and tokenizer.notation.hints):
+        raise InputError(f"--hints names the moved piece before a move of uci-square; {notation} has no such tokens")
+    if vocabulary and (tokenizer or vocabulary < LEAST_VOCABULARY):
+        raise InputError(
+            f"--vocabulary is for {' and '.join(TRAINED)}, whose tokens are learned, and {LEAST_VOCABULARY} or more"
+        )
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise InputError("--val and --test are shares of the games, such as 0.02, and leave some for training")
     if max_games is not None and max_games < len(SPLITS):
@@ -75,10 +104,11 @@ def prepare(
     began = time.monotonic()
     with files.atomic_folder(out) as folder:
         banned = _openings(excluding, workers)
-        splitter = _Splitter(folder, tokenizer, seed, val, test)
+        splitter = _Splitter(folder, notation, vocabulary, kinds, tokenizer, hints, seed, (val, test))
         seen, dropped = Seen(folder), Counter[str]()
         read = 0
-        with closing(read_games(sources, workers)) as games, _progress(sources, quiet) as advance:
+        words = notation not in ("uci-move", "uci-square")
+        with closing(read_games(sources, workers, words)) as games, _progress(sources, quiet) as advance:
             for _, game in games:
                 read += 1
                 advance(read, splitter.kept)
@@ -92,10 +122,11 @@ def prepare(
                     break
         if splitter.kept < len(SPLITS):
             raise InputError(_too_few(splitter.kept, read, dropped))
-        splitter.finish()
-        save_tokenizer(tokenizer, folder / "tokenizer")
+        save_tokenizer(splitter.finish(), folder / "tokenizer")
         about = {
             "notation": notation,
+            "conditions": list(kinds),
+            "hints": hints,
             "sources": [source.about() for source in sources],
             "exclude": [source.about() for source in excluding],
             "filters": {**asdict(filters), "max_games": max_games},
@@ -108,6 +139,15 @@ def prepare(
     if not quiet:
         _summarise(out, meta, time.monotonic() - began)
     return meta
+
+
+def _fixed_tokenizer(notation: str, kinds: tuple[str, ...], tokenizer_of: str | None) -> GameTokenizer | None:
+    """The tokenizer, if it is known before any game is read."""
+    if tokenizer_of:
+        from chesslm.foreign import foreign_tokenizer
+
+        return foreign_tokenizer(tokenizer_of, notation)
+    return None if notation in TRAINED else GameTokenizer(get_notation(notation), kinds)
 
 
 def _reason(game: Game | Dropped, filters: Filters, banned: frozenset[bytes], seen: Seen) -> str:
@@ -150,36 +190,65 @@ def split_of(codes: boards.MoveCodes, seed: int, val: float, test: float) -> str
 class _Splitter:
     """Hands each game to the writer of its split, and sees to it that each split gets one."""
 
-    def __init__(self, folder: Path, tokenizer: GameTokenizer, seed: int, val: float, test: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        notation: str,
+        vocabulary: int,
+        conditions: tuple[str, ...],
+        tokenizer: GameTokenizer | None,
+        hints: bool,
+        seed: int,
+        shares: tuple[float, float],
+    ) -> None:
         self.writers = {split: ShardWriter(folder, split, columns=_columns()) for split in SPLITS}
         self.games = Counter[str]()
         self.kept = 0
-        self._tokenizer, self._shares = tokenizer, (seed, val, test)
+        self._learn = (notation, vocabulary, conditions)
+        self._tokenizer, self._hints, self._seed, self._shares = tokenizer, hints, seed, shares
         self._held: list[tuple[str, Game]] = []
 
     def add(self, game: Game) -> None:
-        split = split_of(game.codes, *self._shares)
+        split = split_of(game.codes, self._seed, *self._shares)
         self.kept += 1
         self.games[split] += 1
-        if len(self._held) < HELD_BACK:
+        if self._tokenizer is None:
+            # The same few thousand words over and over: kept once each, they take a tenth of the memory.
+            game = replace(game, words=tuple(map(sys.intern, game.words or ())))
+            self._held.append((split, game))
+            if len(self._held) == LEARN_GAMES:
+                self._learned()
+        elif len(self._held) < HELD_BACK:
             self._held.append((split, game))
         else:
-            self._write(split, game)
+            self._write(self._tokenizer, split, game)
 
-    def finish(self) -> None:
+    def finish(self) -> GameTokenizer:
         """Write the games held back, to an empty split first, and what the writers still hold."""
+        tokenizer = self._tokenizer or self._learned()
         for empty in [split for split in SPLITS if not self.games[split]]:
             spared = max(self._held, key=lambda held: self.games[held[0]])
             self._held.remove(spared)
             self.games[spared[0]] -= 1
             self.games[empty] += 1
-            self._write(empty, spared[1])
+            self._write(tokenizer, empty, spared[1])
         for split, game in self._held:
-            self._write(split, game)
+            self._write(tokenizer, split, game)
         for writer in self.writers.values():
             writer.flush()
+        return tokenizer
 
-    def _write(self, split: str, game: Game) -> None:
+    def _learned(self) -> GameTokenizer:
+        """The tokenizer learned from the games held so far, which are written then."""
+        notation, vocabulary, conditions = self._learn
+        games = [game.words or () for split, game in self._held if split == "train"]
+        tokenizer = self._tokenizer = GameTokenizer(train_notation(notation, games, vocabulary), conditions)
+        held, self._held = self._held[HELD_BACK:], self._held[:HELD_BACK]
+        for split, game in held:
+            self._write(tokenizer, split, game)
+        return tokenizer
+
+    def _write(self, tokenizer: GameTokenizer, split: str, game: Game) -> None:
         row = {
             "plies": len(game.codes),
             "white_elo": game.white_elo,
@@ -188,9 +257,19 @@ class _Splitter:
             "eco": game.eco,
             "date": game.date,
             "event": game.event,
+            "time_control": game.time_control,
             "source": game.source,
         }
-        self.writers[split].add(self._tokenizer.encode(game.codes, game.result), row)
+        headers = _shown(game, self._seed) if tokenizer.conditions else None
+        tokens = tokenizer.encode(game.codes, game.result, headers, game.words, self._hints)
+        self.writers[split].add(tokens, row)
+
+
+def _shown(game: Game, seed: int) -> Headers:
+    """What is said of a game in front of it: now and then a condition is hidden, by a hash of its moves."""
+    digest = hashlib.blake2b(game.codes.tobytes(), digest_size=16, key=f"{seed} hidden".encode()).digest()
+    draws = iter(np.frombuffer(digest, dtype="<u4") / 2**32)
+    return hidden(game.headers, lambda: float(next(draws)))
 
 
 def _columns() -> Any:
@@ -207,6 +286,7 @@ def _columns() -> Any:
             ("eco", text),
             ("date", text),
             ("event", text),
+            ("time_control", text),
             ("source", text),
         ]
     )

@@ -2,7 +2,8 @@
 
     DIR/meta.json                      written last: a folder without it is not a dataset
     DIR/tokenizer/                     loads with AutoTokenizer
-    DIR/train-00000.ids.npy            token ids of the shard's games, one after the other, uint16 (tokens,)
+    DIR/train-00000.ids.npy            token ids of the shard's games, one after the other, uint16 (tokens,), or
+                                       uint32 where a foreign tokenizer has more of them
     DIR/train-00000.roles.npy          role of each token, uint8 (tokens,); the plies follow from it
     DIR/train-00000.offsets.npy        where each game begins, and the end, int64 (games + 1,)
     DIR/train-00000.games.parquet      a row a game: plies, Elos, result, ECO, date, event, source
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from chesslm import files
 from chesslm.errors import InputError
-from chesslm.tokenizer import TokenizedGame, plies_of
+from chesslm.tokenizer import GameTokenizer, TokenIds, TokenizedGame, plies_of
+from chesslm.tokenizer_files import load_tokenizer
 
 SCHEMA = 1
 SPLITS = ("train", "val", "test")
@@ -49,7 +51,7 @@ class ShardWriter:
         self._reset()
 
     def _reset(self) -> None:
-        self._ids: list[NDArray[np.uint16]] = []
+        self._ids: list[TokenIds] = []
         self._roles: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []
         self._held = 0
@@ -121,7 +123,7 @@ def write_meta(folder: Path, writers: Iterable[ShardWriter], about: dict[str, An
 class Split:
     """The games of one split, in memory-mapped shards; index it to get a game."""
 
-    ids: tuple[NDArray[np.uint16], ...]
+    ids: tuple[TokenIds, ...]
     roles: tuple[NDArray[np.uint8], ...]
     offsets: tuple[NDArray[np.int64], ...]
     tables: tuple[Path, ...]
@@ -143,7 +145,7 @@ class Split:
         start, stop = self.offsets[shard][game - self._first[shard] :][:2]
         return shard, slice(int(start), int(stop))
 
-    def game_ids(self, game: int) -> NDArray[np.uint16]:
+    def game_ids(self, game: int) -> TokenIds:
         """The token ids of a game, shape (tokens,): a view of the shard."""
         shard, span = self._find(game)
         return self.ids[shard][span]
@@ -175,6 +177,15 @@ class Dataset:
     def notation(self) -> str:
         """Name of its notation."""
         return self.meta["notation"]
+
+    @cached_property
+    def tokenizer(self) -> GameTokenizer:
+        """Of its games.
+
+        Raises:
+            InputError: its files are missing or broken.
+        """
+        return load_tokenizer(self.folder / "tokenizer", self.notation)
 
     @property
     def sha256(self) -> str:

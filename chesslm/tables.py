@@ -38,9 +38,44 @@ METRICS = {
     "legality_bits": About("… of which legality", "bits", "lost to moves that are not legal"),
     "choice_bits": About("… of which choice", "bits", "lost among the legal moves"),
     "end_mass": About("End mass", "rate", "probability that the game ends where it went on; taken out above"),
+    "end_actual_legal": About("End square legal", "rate", "legal end squares for the piece that was moved"),
+    "end_actual_r_precision": About("… R-precision", "rate", "legal ones among the k likeliest"),
+    "end_actual_exact": About("… exact", "rate", "the end square of the game"),
+    "end_other_legal": About("Other end square legal", "rate", "the same for another piece that can move"),
+    "end_other_r_precision": About("… other R-precision", "rate", "legal ones among the k likeliest"),
+    "start_actual_legal": About("Start square legal", "rate", "start squares for the type of piece that was moved"),
+    "start_actual_r_precision": About("… start R-precision", "rate", "legal ones among the k likeliest"),
+    "start_actual_exact": About("… start exact", "rate", "the start square of the game"),
+    "start_other_legal": About("Other start square legal", "rate", "the same for another type of piece"),
+    "start_other_r_precision": About("… other start R-precision", "rate", "legal ones among the k likeliest"),
+    "plies_to_illegal": About(
+        "Plies to illegal move", "plies", "legal plies written alone, up to the first illegal one"
+    ),
+    "plies_to_illegal_median": About("… median", "plies", "plies after which half of the games had one"),
+    "unique_at_ply_20": About("Different at ply 20", "rate", "sampled games that no other is like by then"),
+    "exam_legal_argmax": About("Exam: legal moves", "rate", "likeliest move legal, the mean over the exam's items"),
+    "exam_legal_mass": About("Exam: legal mass", "rate", "probability on legal moves, the mean over the items"),
+    "refusal_p_forbidden": About("Exam: forbidden move", "rate", "probability given to the move that is forbidden"),
+    "refusal_p_allowed": About("… where it is allowed", "rate", "probability given to the same move where it is legal"),
+    "ended_eos_mass": About("Exam: the end seen", "rate", "probability of the end after mate and stalemate"),
+    "solved_greedy": About("Solved", "rate", "its likeliest move is a solution"),
+    "solved_legal_policy": About("Solved by the rules", "rate", "its likeliest legal move is a solution"),
+    "solved_chance": About("… by chance", "rate", "legal moves that are solutions"),
+    "mate_mass": About("Mate mass", "rate", "probability on moves that mate"),
+    "solution_mass": About("Solution mass", "rate", "probability on the solutions"),
     "plies_beyond_context": About("Plies beyond context", "count", "too late for its memory; counted as missed"),
 }
-"""The metrics of the suite legality, in the order of the table; others follow under their own names."""
+"""The metrics of the suites, in the order of the table; others follow under their own names."""
+NOTES = {
+    ("squares", "uci-move"): "whole-move tokens: only squares that some piece could reach can be answered, so these "
+    "figures do not compare with those of square tokens; read them beside their chance level"
+}
+"""What has to be said of a suite's figures in a notation."""
+
+
+def note(suite: str, notation: Any) -> str | None:
+    """What has to be said of a result's figures, if anything."""
+    return NOTES.get((suite.removesuffix("-random"), str(notation)))
 
 
 @dataclass(frozen=True)
@@ -72,12 +107,16 @@ class Table:
 
 def about_metric(key: str) -> About:
     """How a metric is shown; one that is not known goes by its own name."""
+    if "_chance_" in key:
+        what, _, figure = key.partition("_chance_")
+        return About(f"… {what.replace('_', ' ')} {figure.replace('_', ' ')} by chance", "rate", "any square alike")
     return METRICS.get(key) or About(key.replace("_", " "), "", "")
 
 
 def place(key: str) -> tuple[int, str]:
-    """Where a metric stands in a table, for sorting."""
-    return (list(METRICS).index(key), "") if key in METRICS else (len(METRICS), key)
+    """Where a metric stands in a table, for sorting; a level of chance behind what it is the chance of."""
+    known = key.replace("_chance_", "_")
+    return (list(METRICS).index(known), key) if known in METRICS else (len(METRICS), key)
 
 
 def row(label: str, metrics: Sequence[Any], about: About) -> Row:

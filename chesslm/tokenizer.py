@@ -1,33 +1,36 @@
-"""Games to tokens and back, and the folder of tokenizer files that plain transformers loads.
+"""Games to tokens and back.
 
 A tokenised game is three arrays of one length, made here and nowhere else: token ids, the ply each token belongs
 to, and its role as bits. Masks for losses, probe positions and legality are comparisons on those arrays.
 
-    <bos> e2e4 e7e5 ... <eos>
-    ply:  -1    0    1 ...  P        (P plies; <eos> only after a game whose result is known)
+    <bos> <white 1800> <black 2000> 1   .   e4   e5   2   .   Nf3  ... <eos>
+    ply:  -1      -1      -1        0   0   0    1    2   2   2          P
+          (P plies; conditions and move numbers where there are any; <eos> only after a game whose result is known)
 
 Needs no torch and no transformers: worker processes start in 0.2 s.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from chesslm import boards
+from chesslm import boards, conditions, san, words
+from chesslm.conditions import Headers
 from chesslm.errors import InputError
-from chesslm.notation import Notation, get_notation
+from chesslm.notation import PIECES, Notation, Tokens, get_notation
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(len(SPECIALS))
 """Special tokens come first, so their ids are the same in every vocabulary of ours."""
+
+TokenIds = NDArray[Any]
+"""Token ids, uint16, or uint32 where a foreign vocabulary is larger than that."""
 
 KNOWN_RESULTS = ("1-0", "0-1", "1/2-1/2")
 
@@ -48,7 +51,7 @@ class Role(IntFlag):
 class TokenizedGame:
     """One game as tokens; three arrays of shape (tokens,)."""
 
-    ids: NDArray[np.uint16]
+    ids: TokenIds
     ply: NDArray[np.int16]
     role: NDArray[np.uint8]
 
@@ -66,24 +69,57 @@ def _move_roles(tokens: int) -> tuple[int, ...]:
 
 
 def plies_of(role: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """The ply of each token from the roles of a whole game: moves begun so far, less one.
+    """The ply of each token from the roles of a whole game.
 
-    <bos> is at ply -1 and <eos> at the number of plies, one past the last move.
+    <bos> and conditions are at ply -1, a move's number and hint at the ply of the move, and <eos> at the number of
+    plies, one past the last move.
     """
-    begun = np.cumsum((role & (Role.MOVE_BEGINS | Role.GAME_ENDS)) > 0)
-    return (begun - 1).astype(np.int16)
+    in_front = (role & (Role.HINT | Role.ORNAMENT)) > 0
+    begins = in_front | ((role & (Role.MOVE_BEGINS | Role.GAME_ENDS)) > 0)
+    begins[1:] &= ~in_front[:-1]
+    return (np.cumsum(begins) - 1).astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """The ids of a tokenizer that chesslm did not make.
+
+    Attributes:
+        tokens: by id, each as the text that it stands for; special ones and those that can be in no move under names
+            of their own.
+        specials: ids of the special ones.
+        bos, eos: what begins and ends a game; None: nothing does.
+        source: folder or hub id that it is from.
+    """
+
+    tokens: Tokens
+    specials: frozenset[int]
+    bos: int
+    eos: int | None
+    source: str
 
 
 @dataclass(frozen=True)
 class GameTokenizer:
-    """A notation with the ids of its tokens."""
+    """A notation with the ids of its tokens.
+
+    Attributes:
+        notation: how moves are written.
+        conditions: the kinds of condition that stand in front of a game (``conditions.KINDS``).
+        foreign: where the ids are not ours.
+    """
 
     notation: Notation
+    conditions: tuple[str, ...] = ()
+    foreign: Foreign | None = None
 
     @cached_property
-    def tokens(self) -> tuple[str, ...]:
-        """All tokens by id, special ones first."""
-        return (*SPECIALS, *self.notation.vocabulary)
+    def tokens(self) -> Tokens:
+        """All tokens by id: special ones, conditions, hints, then the notation's own."""
+        if self.foreign:
+            return self.foreign.tokens
+        in_front = conditions.tokens_of_kinds(self.conditions)
+        return (*SPECIALS, *in_front, *self.notation.hints, *self.notation.vocabulary)
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -93,38 +129,106 @@ class GameTokenizer:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def bos(self) -> int:
+        """What a game begins with."""
+        return self.foreign.bos if self.foreign else BOS
+
+    @property
+    def eos(self) -> int | None:
+        """What ends a game whose result is known, if anything does."""
+        return self.foreign.eos if self.foreign else EOS
+
+    @cached_property
+    def is_special(self) -> NDArray[np.bool_]:
+        """Which tokens are no part of a move or its number and are taken out before a model is asked for one, (V,)."""
+        if self.foreign:
+            return np.isin(np.arange(len(self)), list(self.foreign.specials))
+        own = frozenset(self.notation.vocabulary)
+        return np.array([token not in own for token in self.tokens])
+
+    @cached_property
+    def is_one_token(self) -> bool:
+        """Whether every token behind the special ones is a whole move, the same on all boards."""
+        notation = self.notation
+        if self.foreign or notation.reads_board:
+            return False
+        return not any(notation.extensions((token,)) for token in notation.vocabulary)
+
+    @cached_property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """Of token ids."""
+        return np.uint16 if len(self) <= 1 << 16 else np.uint32
+
     def spell(self, move: chess.Move, board: chess.Board) -> tuple[int, ...]:
         """A move's token ids in a position."""
-        return tuple(self.ids[token] for token in self.notation.spell(move, board))
+        return self.spell_word(words.san_word(move, board) if self.notation.reads_board else move.uci())
 
-    def encode(self, codes: boards.MoveCodes, result: str = "*") -> TokenizedGame:
-        """A game's tokens: <bos>, its moves, and <eos> if the result is known.
+    def spell_word(self, word: str) -> tuple[int, ...]:
+        """The token ids of a move's word."""
+        known = self._spelled.get(word)
+        if known is None:
+            known = self._spelled[word] = tuple(self.ids[token] for token in self.notation.split(word))
+        return known
+
+    @cached_property
+    def _spelled(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def lead(self, ply: int) -> tuple[int, ...]:
+        """The token ids in front of the move at a ply, such as its number's."""
+        return tuple(self.ids[token] for token in self.notation.lead(ply))
+
+    def encode(
+        self,
+        codes: boards.MoveCodes,
+        result: str = "*",
+        headers: Headers | None = None,
+        game_words: Sequence[str] | None = None,
+        hints: bool = False,
+    ) -> TokenizedGame:
+        """A game's tokens: <bos>, conditions, its moves, and <eos> if the result is known.
 
         Args:
             codes: the moves (``boards.to_codes``), legal from the standard start.
             result: as in PGN; ``*`` and anything else unknown gets no <eos>.
+            headers: for the conditions; None: all unknown.
+            game_words: of the moves, where they are at hand; made from the moves otherwise.
+            hints: whether each move's piece is named before it.
         """
-        ids: list[int] = [BOS]
-        role: list[int] = [Role.GAME_BEGINS]
-        for spelling in self._spellings(codes):
+        in_front = conditions.condition_tokens(self.conditions, headers or Headers())
+        ids: list[int] = [self.bos, *(self.ids[token] for token in in_front)]
+        role: list[int] = [int(Role.GAME_BEGINS), *(int(Role.CONDITION) for _ in in_front)]
+        moves = boards.to_moves(codes) if hints or (game_words is None and self.notation.reads_board) else []
+        named = [self.ids[PIECES[kind - 1]] for kind in words.piece_types(moves)] if hints else []
+        spelled = self._spellings(codes, moves, game_words)
+        plain = not hints and not self.notation.lead(0)
+        for ply, spelling in enumerate(spelled):
+            if not plain:
+                lead = self.lead(ply)
+                ids += lead
+                role += [int(Role.ORNAMENT)] * len(lead)
+                if hints:
+                    ids.append(named[ply])
+                    role.append(int(Role.HINT))
             ids += spelling
             role += _move_roles(len(spelling))
-        if result in KNOWN_RESULTS:
-            ids.append(EOS)
-            role.append(Role.GAME_ENDS)
+        if result in KNOWN_RESULTS and self.eos is not None:
+            ids.append(self.eos)
+            role.append(int(Role.GAME_ENDS))
         roles = np.array(role, dtype=np.uint8)
-        return TokenizedGame(np.array(ids, dtype=np.uint16), plies_of(roles), roles)
+        return TokenizedGame(np.array(ids, dtype=self.dtype), plies_of(roles), roles)
 
-    def _spellings(self, codes: boards.MoveCodes) -> Iterator[tuple[int, ...]]:
+    def _spellings(
+        self, codes: boards.MoveCodes, moves: Sequence[chess.Move], game_words: Sequence[str] | None
+    ) -> Iterator[tuple[int, ...]]:
         if self.notation.reads_board:
-            moves = boards.to_moves(codes)
-            for move, board in zip(moves, boards.replay(moves), strict=False):
-                yield self.spell(move, board)
+            yield from map(self.spell_word, words.san_words(moves) if game_words is None else game_words)
         else:
             for code in codes.tolist():
                 spelling = self._seen.get(code)
                 if spelling is None:
-                    spelling = self._seen[code] = self.spell(boards.code_move(code), _ANY_BOARD)
+                    spelling = self._seen[code] = self.spell_word(boards.code_move(code).uci())
                 yield spelling
 
     @cached_property
@@ -133,101 +237,52 @@ class GameTokenizer:
         return {}
 
     def decode_moves(self, ids: Sequence[int] | NDArray[Any]) -> list[chess.Move]:
-        """The moves of a game's tokens; special tokens are passed over.
+        """The moves of a game's tokens; special tokens and move numbers are passed over.
 
         Raises:
             InputError: the tokens spell something that is no move (legality is not checked where the notation
                 can be read without the board).
         """
+        spelled = list(self._moves_begun(ids))
+        if self.notation.reads_board:
+            known = san.read_moves([self.notation.join(tokens).rstrip("+#") for tokens in spelled])
+            if known is not None and all(map(self.notation.ends, spelled)):
+                return boards.to_moves(known)
         moves: list[chess.Move] = []
         board = chess.Board()
-        begun: tuple[str, ...] = ()
-
-        def finish() -> None:
-            move = self.notation.parse(begun, board)
+        for tokens in spelled:
+            move = self.notation.parse(tokens, board)
             if move is None:
-                raise InputError(f"{' '.join(begun)!r} at ply {len(moves)} is no move in {self.notation.name}")
+                raise InputError(f"{' '.join(tokens)!r} at ply {len(moves)} is no move in {self.notation.name}")
             moves.append(move)
             if self.notation.reads_board:
                 board.push(move)
+        return moves
 
+    def _moves_begun(self, ids: Sequence[int] | NDArray[Any]) -> Iterator[Tokens]:
+        """The tokens of each move of a game."""
+        begun: Tokens = ()
+        ply, passed = 0, 0
         for i in ids:
-            if i < len(SPECIALS):
+            if self.is_special[i]:
                 continue
             token = self.tokens[int(i)]
             if begun and token not in self.notation.extensions(begun):
-                finish()
-                begun = ()
+                yield begun
+                begun, ply, passed = (), ply + 1, 0
+            lead = self.notation.lead(ply)
+            if not begun and passed < len(lead) and token == lead[passed]:
+                passed += 1
+                continue
             begun = (*begun, token)
         if begun:
-            finish()
-        return moves
+            yield begun
 
 
-_ANY_BOARD = chess.Board()
-
-
-def get_tokenizer(notation: str) -> GameTokenizer:
+def get_tokenizer(notation: str, conditions: tuple[str, ...] = ()) -> GameTokenizer:
     """The tokenizer of a notation whose vocabulary is fixed.
 
     Raises:
-        InputError: no such notation.
+        InputError: no such notation, or one whose vocabulary is learned.
     """
-    return GameTokenizer(get_notation(notation))
-
-
-def save_tokenizer(tokenizer: GameTokenizer, folder: Path) -> None:
-    """Write the files from which ``AutoTokenizer`` loads the same ids in plain transformers, 4 and 5 alike.
-
-    Text is moves in UCI with or without spaces between them; <bos> is put in front.
-    """
-    from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
-
-    text = Tokenizer(models.WordLevel(dict(tokenizer.ids), unk_token=SPECIALS[UNK]))
-    text.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Split(Regex(tokenizer.notation.pattern), behavior="isolated"),
-        ]
-    )
-    bos = SPECIALS[BOS]
-    text.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, BOS)]
-    )
-    text.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIALS])
-    folder.mkdir(parents=True, exist_ok=True)
-    text.save(str(folder / "tokenizer.json"))
-    # Written by hand: transformers 5 names a class here that version 4 does not know, and without the field
-    # AutoTokenizer silently builds GPT-2's own tokenizer.
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": tokenizer.notation.context,
-        "clean_up_tokenization_spaces": False,
-        "pad_token": SPECIALS[PAD],
-        "bos_token": bos,
-        "eos_token": SPECIALS[EOS],
-        "unk_token": SPECIALS[UNK],
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
-def check_tokenizer(tokenizer: GameTokenizer, folder: Path) -> None:
-    """Make sure that a folder's ``tokenizer.json`` has exactly the ids of our tokenizer.
-
-    Raises:
-        InputError: the file is missing, broken or belongs to another notation.
-    """
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise InputError(f"{folder}: no tokenizer.json, so this is no checkpoint or dataset of chesslm")
-    try:
-        vocabulary = Tokenizer.from_file(str(path)).get_vocab()
-    except Exception as error:
-        raise InputError(f"{path}: not a readable tokenizer ({error})") from error
-    if vocabulary != tokenizer.ids:
-        raise InputError(
-            f"{path}: its {len(vocabulary)} tokens are not those of {tokenizer.notation.name} "
-            f"({len(tokenizer)} tokens); name the right notation with --notation"
-        )
+    return GameTokenizer(get_notation(notation), conditions)

@@ -6,9 +6,9 @@
     OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
     OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
 
-Loss: mean cross-entropy in nats over all real tokens but <bos>, each game seen alone. The head is applied to 1,024
-positions at a time, so that its logits (8 KB a position) stay in the cache. Cost on two cores of a Zen 4 server:
-about 4,500 tokens a second at ``small`` (benchmarks/train.py).
+Loss: mean cross-entropy in nats over all real tokens but <bos>, conditions and hints, each game seen alone. The head
+is applied to 1,024 positions at a time, so that its logits (8 KB a position) stay in the cache. Cost on two cores of a
+Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 """
 
 import logging
@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from chesslm import __version__
 from chesslm.config import Recipe, TrainConfig
 from chesslm.errors import InputError
-from chesslm.loader import GameBatches
+from chesslm.loader import NOT_ASKED, GameBatches
 from chesslm.model import (
     keep_freed_memory,
     new_gpt2,
@@ -40,20 +40,23 @@ from chesslm.model import (
 from chesslm.optim import make_optimizer, rate
 from chesslm.run import Recorder, RunFolder
 from chesslm.shards import Dataset, open_dataset
-from chesslm.tokenizer import PAD, get_tokenizer
 
 HEAD_POSITIONS = 1024
 
 
-def loss_sum(model: PreTrainedModel, ids_BT: torch.Tensor) -> tuple[torch.Tensor, int]:
+def loss_sum(model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> tuple[torch.Tensor, int]:
     """Summed cross-entropy in nats of a batch of games, and the number of tokens it is over.
+
+    Args:
+        model: causal.
+        ids_BT: the games.
+        targets_BT: the same ids, ``NOT_ASKED`` where no loss is taken.
 
     Right padding under causal attention is exact without a mask; the cache is off because it would cost memory.
     """
     hidden_BTD = model.base_model(ids_BT[:, :-1], use_cache=False).last_hidden_state
-    targets_BT = ids_BT[:, 1:]
-    real_BT = targets_BT != PAD
-    hidden_ND, targets_N = hidden_BTD[real_BT], targets_BT[real_BT]
+    asked_BT = targets_BT[:, 1:] != NOT_ASKED
+    hidden_ND, targets_N = hidden_BTD[asked_BT], targets_BT[:, 1:][asked_BT]
     head = cast(torch.nn.Module, model.get_output_embeddings())
     total = hidden_ND.new_zeros((), dtype=torch.float32)
     for hidden_CD, targets_C in zip(hidden_ND.split(HEAD_POSITIONS), targets_N.split(HEAD_POSITIONS), strict=True):
@@ -73,7 +76,7 @@ class ChessModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The mean loss of a batch, in nats a token."""
-        total, self.last_tokens = loss_sum(self.model, batch["ids"])
+        total, self.last_tokens = loss_sum(self.model, batch["ids"], batch["targets"])
         self.last_moves = batch["moves"]
         self.steps += 1
         self.tokens += self.last_tokens
@@ -158,7 +161,9 @@ def train(
     if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
         raise InputError("no budget: give --max-minutes, --max-tokens or --max-steps")
     precision = resolve_precision(recipe.train.precision, where)
-    tokenizer = get_tokenizer(dataset.notation)
+    tokenizer = dataset.tokenizer
+    if recipe.train.hints and not dataset.meta.get("hints"):
+        raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
     module = ChessModule(new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe.train)
     run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256)
     autocast = partial(torch.autocast, where.type, dtype=precision, enabled=precision != torch.float32)
@@ -210,7 +215,7 @@ def _fit(
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     context = int(module.model.config.max_position_embeddings)
-    batches = GameBatches(dataset.splits["train"], settings.batch_tokens, context, settings.seed)
+    batches = GameBatches(dataset.splits["train"], settings.batch_tokens, context, settings.seed, settings.hints)
     module.model.train()
     trainer = L.Trainer(
         accelerator="gpu" if where.type == "cuda" else where.type,

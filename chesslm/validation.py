@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from chesslm import boards
-from chesslm.loader import cut_batches, cut_game, pad_rows
+from chesslm.loader import cut_batches, cut_game, pad_rows, without
 from chesslm.shards import Split
-from chesslm.tokenizer import SPECIALS, GameTokenizer, Role, TokenizedGame
+from chesslm.tokenizer import GameTokenizer, Role, TokenizedGame
 
 CONTINUED_PLIES = 200
 """Plies at which a move of several tokens is written out, each of whose tokens costs a forward pass of its prefix."""
@@ -35,7 +35,8 @@ def validate(
         plies (for moves of several tokens: of a seeded sample of them) whose greedy move is legal, and
         ``val_plies``, the number it was measured on.
     """
-    held = [cut_game(split[i], context) for i in range(min(games, len(split)))]
+    held = [cut_game(_bare(split[i]), context) for i in range(min(games, len(split)))]
+    special = torch.from_numpy(tokenizer.is_special)
     order = sorted(range(len(held)), key=lambda i: len(held[i]))
     held = [held[i] for i in order]
     nats, moves, choices = 0.0, 0, []
@@ -43,9 +44,10 @@ def validate(
         rows = torch.from_numpy(pad_rows([game.ids for game in held[batch]]))
         logits_BTV = logits_of(rows)[:, :-1].float()
         of_move_BT = torch.from_numpy(pad_rows([_is_move(game) for game in held[batch]])).bool()[:, 1:]
+        # In the whole vocabulary, specials included: bits a move as a text model would count them.
         losses_BT = F.cross_entropy(logits_BTV.transpose(1, 2), rows[:, 1:], reduction="none")
         nats += float(losses_BT[of_move_BT].sum())
-        greedy_BT = logits_BTV[..., len(SPECIALS) :].argmax(-1).numpy() + len(SPECIALS)
+        greedy_BT = logits_BTV.masked_fill(special, -math.inf).argmax(-1).numpy()
         for game, greedy_T in zip(held[batch], greedy_BT, strict=True):
             begins = np.flatnonzero(game.role & Role.MOVE_BEGINS)
             moves += len(begins)
@@ -58,15 +60,21 @@ def validate(
     }
 
 
+def _bare(game: TokenizedGame) -> TokenizedGame:
+    """A game without its hints, for which no model is asked at test."""
+    return without(game, (game.role & Role.HINT) > 0)
+
+
 def _is_move(game: TokenizedGame) -> NDArray[np.uint16]:
-    return (game.role & (Role.GAME_BEGINS | Role.GAME_ENDS) == 0).astype(np.uint16)
+    """The tokens of moves, without their numbers."""
+    return (game.role & ~(Role.MOVE_BEGINS | Role.MOVE_ENDS) == 0).astype(np.uint16)
 
 
 def _legal(
     logits_of: Logits, tokenizer: GameTokenizer, games: list[TokenizedGame], choices: list[Any], seed: int
 ) -> tuple[int, int]:
     """Plies whose greedy move is legal, and plies looked at."""
-    one_token = not tokenizer.notation.extensions((tokenizer.notation.vocabulary[0],))
+    one_token = tokenizer.is_one_token
     sample = {(g, ply) for g, chosen in enumerate(choices) for ply in range(len(chosen))}
     if not one_token:
         listed = sorted(sample)
@@ -80,7 +88,7 @@ def _legal(
                 continue
             prefix = game.ids[: int(np.flatnonzero(game.role & Role.MOVE_BEGINS)[ply])] if not one_token else None
             move = _finish(logits_of, tokenizer, prefix, int(choices[g][ply]), board)
-            legal += move is not None and board.is_legal(move)
+            legal += boards.illegal_kind(board, move) is None
     return legal, len(sample)
 
 
@@ -95,7 +103,8 @@ def _finish(
         if not extensions:
             break
         rows = torch.from_numpy(np.concatenate([prefix.astype(np.int64), begun])[None])
-        chosen = int(logits_of(rows)[0, -1, len(SPECIALS) :].argmax()) + len(SPECIALS)
+        logits_V = logits_of(rows)[0, -1].float()
+        chosen = int(logits_V.masked_fill(torch.from_numpy(tokenizer.is_special), -math.inf).argmax())
         if tokenizer.tokens[chosen] not in extensions:
             break
         begun.append(chosen)

@@ -3,16 +3,35 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from random_games import random_game, write_pgn
 
 from chesslm.boards import MoveCodes
+from chesslm.notation import TRAINED
 
-NOTATIONS = ("uci-move", "uci-square")
+NOTATIONS = ("uci-move", "uci-square", "san", "pgn-char", "bpe")
+
+
+class OnDemand(Mapping[str, Path]):
+    """Folders by notation, each made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Path], names: Iterable[str]) -> None:
+        self._make, self._names = cache(make), tuple(names)
+
+    def __getitem__(self, name: str) -> Path:
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
 
 Cli = Callable[..., "Ended"]
 
@@ -76,39 +95,48 @@ def tiny_pgn(tiny_games: list[MoveCodes], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def tiny_datasets(tiny_pgn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def tiny_datasets(tiny_pgn: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The tiny games prepared, a dataset folder by notation."""
     from chesslm.prepare import prepare
 
     root = tmp_path_factory.mktemp("data")
-    for notation in NOTATIONS:
-        prepare([str(tiny_pgn)], root / notation, notation=notation, val=0.1, test=0.1, workers=1, quiet=True)
-    return {notation: root / notation for notation in NOTATIONS}
+
+    def make(notation: str) -> Path:
+        size = 300 if notation in TRAINED else 0
+        prepare(
+            [str(tiny_pgn)], root / notation, notation=notation, vocabulary=size, val=0.1, test=0.1, workers=1,
+            quiet=True,
+        )  # fmt: skip
+        return root / notation
+
+    return OnDemand(make, NOTATIONS)
 
 
 @pytest.fixture(scope="session")
-def tiny_dataset(tiny_datasets: dict[str, Path]) -> Path:
+def tiny_dataset(tiny_datasets: Mapping[str, Path]) -> Path:
     """The tiny games prepared in uci-move."""
     return tiny_datasets["uci-move"]
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tiny_datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def tiny_models(tiny_datasets: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """A really trained checkpoint folder by notation: 0.2 M parameters, some seconds each."""
     from chesslm.config import ModelConfig, Recipe, TrainConfig
     from chesslm.train import train
 
     root = tmp_path_factory.mktemp("models")
-    for notation, data in tiny_datasets.items():
+
+    def make(notation: str) -> Path:
         recipe = Recipe(
             ModelConfig(layers=2, width=64, heads=2),
             TrainConfig(max_steps=60, batch_tokens=2048, val_every=0, precision="fp32"),
         )
-        train(data, root / notation, recipe, device="cpu", quiet=True)
-    return {notation: root / notation for notation in tiny_datasets}
+        return train(tiny_datasets[notation], root / notation, recipe, device="cpu", quiet=True)
+
+    return OnDemand(make, tiny_datasets)
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_models: dict[str, Path]) -> Path:
+def tiny_model(tiny_models: Mapping[str, Path]) -> Path:
     """The tiny checkpoint of uci-move."""
     return tiny_models["uci-move"]

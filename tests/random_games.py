@@ -1,6 +1,7 @@
 """Games for the tests: random legal ones with a seed, and a hypothesis strategy that shrinks to short games."""
 
 import random
+from functools import cache
 from pathlib import Path
 
 import chess
@@ -8,6 +9,9 @@ import chess.pgn
 from hypothesis import strategies as st
 
 from chesslm.boards import MoveCodes, to_codes, to_moves
+from chesslm.notation import TRAINED, Notation, get_notation, train_notation
+from chesslm.tokenizer import GameTokenizer
+from chesslm.words import san_words
 
 
 def random_game(seed: int, plies: int) -> MoveCodes:
@@ -40,3 +44,16 @@ def write_pgn(path: Path, codes: list[MoveCodes], **headers: str) -> Path:
             game.add_line(to_moves(moves))
             print(game, file=file, end="\n\n")
     return path
+
+
+@cache
+def notation_of(name: str) -> Notation:
+    """A notation; a learned vocabulary comes from a few games, so that it lacks many moves."""
+    if name not in TRAINED:
+        return get_notation(name)
+    return train_notation(name, [san_words(to_moves(random_game(seed, 60))) for seed in range(40)], size=300)
+
+
+def tokenizer_of(name: str) -> GameTokenizer:
+    """Its tokenizer."""
+    return GameTokenizer(notation_of(name))

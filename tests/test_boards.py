@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from random_games import games
 
-from chesslm import boards, notation
+from chesslm import boards, words
 from chesslm.boards import Illegal
 
-EVERY_MOVE = [chess.Move.from_uci(uci) for uci in notation.geometric_moves()]
+EVERY_MOVE = [chess.Move.from_uci(uci) for uci in words.geometric_moves()]
 
 
 @settings(max_examples=40, deadline=None)

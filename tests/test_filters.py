@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
-from chesslm.pgn import Game
+from chesslm.game import Game
 
 PLAIN = Game(np.array([1, 2, 3], dtype=np.uint16), "1-0", 2100, 1900, "C42", "2020.05.17")
 

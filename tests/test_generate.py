@@ -19,6 +19,7 @@ import pytest
 import zstandard
 from scipy import stats
 
+from chesslm import engines
 from chesslm import generate as generating
 from chesslm.errors import FailureError, InputError
 from chesslm.files import sha256
@@ -155,7 +156,7 @@ def fake_engine(tmp_path):
 
 def test_an_engine_may_be_called_anything(fake_engine, monkeypatch):
     monkeypatch.setattr(generating, "OPENING_PLIES", (generating.MAX_PLIES, generating.MAX_PLIES))
-    command = generating._engine_command(fake_engine("pass")[4:])
+    command = engines.engine_command(fake_engine("pass")[4:])
     (game,) = read(generating.engine_games(range(1), seed=2, command=command)[0])
     assert game.headers["White"].startswith("My 'Fake', ")
 
@@ -170,9 +171,9 @@ def test_an_engine_may_be_called_anything(fake_engine, monkeypatch):
     ],
 )
 def test_an_engine_that_fails_ends_it(tmp_path, fake_engine, monkeypatch, go, says):
-    monkeypatch.setattr(generating, "ENGINE_SECONDS", 1.0)
+    monkeypatch.setattr(engines, "ENGINE_SECONDS", 1.0)
     with pytest.raises(FailureError, match=says):
-        generating.engine_games(range(1), seed=1, command=generating._engine_command(fake_engine(go)[4:]))
+        generating.engine_games(range(1), seed=1, command=engines.engine_command(fake_engine(go)[4:]))
 
 
 @pytest.mark.parametrize(
@@ -191,9 +192,9 @@ def test_an_engine_that_fails_is_one_line_and_leaves_nothing(tmp_path, run_cli, 
 
 @pytest.mark.parametrize("command", ["true", "cat", "no-such-engine --fast", "'", ""])
 def test_a_command_that_is_no_engine_is_bad_input(tmp_path, monkeypatch, command):
-    monkeypatch.setattr(generating, "ENGINE_SECONDS", 1.0)
+    monkeypatch.setattr(engines, "ENGINE_SECONDS", 1.0)
     with pytest.raises(InputError, match=r"engine|quotation"):
-        generating.engine_games(range(1), seed=1, command=generating._engine_command(command))
+        generating.engine_games(range(1), seed=1, command=engines.engine_command(command))
 
 
 # What can be wrong outside
@@ -235,7 +236,7 @@ def test_a_full_disk_is_one_line(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_it_cleanly_at_any_moment(tmp_path, number, code, seconds):
     engine = tmp_path / "engine"
-    engine.symlink_to(generating._engine_command("stockfish")[0])
+    engine.symlink_to(engines.engine_command("stockfish")[0])
     command = [sys.executable, "-m", "chesslm", "generate", str(tmp_path / "games.pgn"), "--games", "100000"]
     # A group of its own, so that the signal reaches the workers too, as Ctrl-C in a terminal does.
     run = subprocess.Popen(
@@ -315,7 +316,7 @@ def test_the_first_games_of_a_bundle_come_out_again(name):
         again = generating.random_games(range(20), seed=2027)
     else:
         version = re.findall(r'\[White "(.*?),', text)[0]
-        again = generating.engine_games(range(5), seed=2026, command=generating._engine_command("stockfish"))
+        again = generating.engine_games(range(5), seed=2026, command=engines.engine_command("stockfish"))
         if f'[White "{version},' not in again[0]:
             pytest.skip(f"the bundle was made by {version}; another version plays other games")
     assert text.startswith("".join(again))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_parameters_are_counted_as_the_model_counts_them(tiny_model: Path, tmp_p
     assert "--notation" in said(copied)["notation"]
 
 
-def test_a_dataset(tiny_datasets: dict[str, Path]) -> None:
+def test_a_dataset(tiny_datasets: Mapping[str, Path]) -> None:
     for notation, folder in tiny_datasets.items():
         dataset, lines = open_dataset(folder), said(folder)
         assert lines["notation"] == notation

@@ -50,6 +50,19 @@ def test_ratios_weigh_games_by_their_length() -> None:
     assert ratios == pytest.approx([of_each[int(first)] for first in bootstrap.weights[:, 0]])
 
 
+def test_means_are_ratios_of_the_games_that_have_rows() -> None:
+    bootstrap, rng = Bootstrap(30, seed=2), np.random.default_rng(3)
+    game, values = rng.choice([1, 4, 5, 20, 29], 60), rng.random(60)
+    sums, counts = np.zeros(30), np.zeros(30)
+    np.add.at(sums, game, values)
+    np.add.at(counts, game, 1)
+    np.testing.assert_allclose(bootstrap.means(game, values), bootstrap.ratios(sums, counts), rtol=1e-6)
+    metric = bootstrap.mean(game, values)
+    assert (metric.value, metric.n) == (pytest.approx(values.mean()), 60)
+    assert bootstrap.mean(np.array([3, 3, 7]), np.ones(3)) == Metric(1.0, 0.0, 1.0, 3)
+    assert bootstrap.mean(np.array([3, 3]), np.array([0.0, 1.0])) == Metric(0.5, None, None, 2)
+
+
 def test_resamples_hold_as_many_games_as_there_are_and_follow_the_seed() -> None:
     weights = Bootstrap(40, seed=7).weights
     assert (weights.sum(1) == 40).all()

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import chess
@@ -15,25 +15,28 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
-from random_games import random_game
+from oracles import Indifferent, Oracle, always, uniform
+from random_games import random_game, tokenizer_of
 
 from chesslm import boards, parallel
 from chesslm.boards import MoveCodes
 from chesslm.config import ModelConfig
 from chesslm.eval import moves as moves_module
-from chesslm.eval import spellings as spellings_module
+from chesslm.eval import trees as trees_module
 from chesslm.eval.baselines import UniformLegal
 from chesslm.eval.games import from_pgn
 from chesslm.eval.legality import HeldOut, legality, summarize
 from chesslm.eval.moves import MoveScores, score_moves, uniform_over_legal
 from chesslm.eval.positions import find_positions
 from chesslm.eval.results import Result
-from chesslm.eval.scorers import NO_LIMIT, ModelScorer, Scorer, TokenTree, chain
+from chesslm.eval.scorers import ModelScorer, Scorer, TokenTree, chain
+from chesslm.game import Game
 from chesslm.model import LoadedModel, new_gpt2
-from chesslm.notation import geometric_moves, is_promotion_step
-from chesslm.tokenizer import EOS, SPECIALS, GameTokenizer, Role, get_tokenizer
+from chesslm.tokenizer import SPECIALS, Role, get_tokenizer
+from chesslm.words import geometric_moves, is_promotion_step
 
 NOTATIONS = ("uci-move", "uci-square")
+MORE = (*NOTATIONS, "san", "pgn-char", "bpe")
 
 
 def game(moves: str) -> MoveCodes:
@@ -59,86 +62,14 @@ def pool() -> Iterator[parallel.Executor]:
 
 @pytest.fixture(scope="module")
 def held(pool: parallel.Executor) -> HeldOut:
-    return HeldOut(GAMES, find_positions(GAMES, pool))
+    return held_out(GAMES, pool)
+
+
+def held_out(codes: Sequence[MoveCodes], pool: parallel.Executor) -> HeldOut:
+    return HeldOut([Game(each) for each in codes], find_positions(codes, pool))
 
 
 # Oracles
-
-Weights = Callable[[chess.Board], dict[chess.Move, float]]
-
-
-Spelled = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class State:
-    """A position, its moves with their weights, and the tokens of a move begun there."""
-
-    board: chess.Board
-    weights: dict[Spelled, float]
-    begun: Spelled = ()
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """A player that picks moves with weights that depend on the board, in any notation that needs none."""
-
-    tokenizer: GameTokenizer
-    weights: Weights
-    context: int = NO_LIMIT
-
-    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
-        out = np.zeros((len(trees), max(map(len, trees)), len(self.tokenizer)), np.float32)
-        for row, tree in zip(out, trees, strict=True):
-            states: list[State] = []
-            for i, parent in zip(tree.ids.tolist(), tree.parent.tolist(), strict=True):
-                states.append(
-                    self.after(states[parent], self.tokenizer.tokens[i]) if parent >= 0 else self.at(chess.Board())
-                )
-            for node, state in enumerate(states):
-                for token, weight in self.next(state).items():
-                    row[node, token] = weight
-        with np.errstate(divide="ignore"):
-            return torch.from_numpy(np.log(out))
-
-    def at(self, board: chess.Board) -> State:
-        return State(board, {self.tokenizer.notation.spell(move, board): w for move, w in self.weights(board).items()})
-
-    def after(self, state: State, token: str) -> State:
-        """The move begun goes on with a token, or it was over and another one begins."""
-        if state.begun and token not in self.tokenizer.notation.extensions(state.begun):
-            state = self.ended(state)
-        state = State(state.board, state.weights, (*state.begun, token))
-        return state if self.tokenizer.notation.extensions(state.begun) else self.ended(state)
-
-    def ended(self, state: State) -> State:
-        board = state.board.copy(stack=False)
-        move = self.tokenizer.notation.parse(state.begun, board)
-        # A move that nobody may make leaves the board as it is: nothing after it is asked for.
-        if move and board.is_legal(move):
-            board.push(move)
-        return self.at(board)
-
-    def next(self, state: State) -> dict[int, float]:
-        """Probability of each next token."""
-        n = len(state.begun)
-        found: dict[int, float] = {}
-        for spelled, weight in state.weights.items():
-            if spelled[:n] == state.begun and len(spelled) > n:
-                token = self.tokenizer.ids[spelled[n]]
-                found[token] = found.get(token, 0) + weight
-        over = state.weights.get(state.begun, 0)
-        if over:
-            # The move ends as the next one begins; <eos> is as likely as that.
-            following = self.next(self.ended(state))
-            found |= {token: over / 2 * probability for token, probability in following.items()}
-            found[EOS] = over / 2
-        total = sum(found.values())
-        return {token: weight / total for token, weight in found.items()} if found else {EOS: 0.5, EOS + 2: 0.5}
-
-
-def uniform(board: chess.Board) -> dict[chess.Move, float]:
-    return dict.fromkeys(board.legal_moves, 1.0)
 
 
 def skewed(board: chess.Board) -> dict[chess.Move, float]:
@@ -148,32 +79,17 @@ def skewed(board: chess.Board) -> dict[chess.Move, float]:
     return weights | {move: 10.0 for move in map(chess.Move.from_uci, geometric_moves()[::50]) if move not in legal}
 
 
-def always(uci: str) -> Weights:
-    return lambda board: {chess.Move.from_uci(uci): 1.0}
-
-
-@dataclass(frozen=True)
-class Indifferent:
-    """Every token of the vocabulary alike, special ones too."""
-
-    tokenizer: GameTokenizer
-    context: int = NO_LIMIT
-
-    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
-        return torch.zeros(len(trees), max(map(len, trees)), len(self.tokenizer))
-
-
-def scored(scorer: Scorer, held: HeldOut, plies: int = 0) -> MoveScores:
-    return score_moves(scorer, held.codes, held.positions, plies)
+def scored(scorer: Scorer, held: HeldOut, pool: parallel.Executor, plies: int = 0) -> MoveScores:
+    return score_moves(scorer, held.games, held.positions, pool, plies)
 
 
 def values(result: Result) -> dict[str, float]:
     return {key: metric.value for key, metric in result.metrics.items()}
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("notation", MORE)
 def test_uniform_over_the_legal_moves(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
-    result = legality(Oracle(get_tokenizer(notation), uniform), held, pool, plies=0)
+    result = legality(Oracle(tokenizer_of(notation), uniform), held, pool, plies=0)
     n = held.positions.n_legal
     found = values(result)
     for key in ("legal_argmax", "legal_mass", "r_precision", "fully_legal_games"):
@@ -186,10 +102,12 @@ def test_uniform_over_the_legal_moves(notation: str, held: HeldOut, pool: parall
     assert "illegal" not in result.by
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_shortcut_of_the_uniform_baseline_is_what_its_scorer_gives(notation: str, held: HeldOut) -> None:
-    baseline = UniformLegal() if notation == "uci-move" else Oracle(get_tokenizer(notation), uniform)
-    assert_alike(uniform_over_legal(held.positions), scored(baseline, held), skip=("greedy", "end_mass"))
+@pytest.mark.parametrize("notation", MORE)
+def test_shortcut_of_the_uniform_baseline_is_what_its_scorer_gives(
+    notation: str, held: HeldOut, pool: parallel.Executor
+) -> None:
+    baseline = UniformLegal() if notation == "uci-move" else Oracle(tokenizer_of(notation), uniform)
+    assert_alike(uniform_over_legal(held.positions), scored(baseline, held, pool), skip=("greedy", "end_mass"))
 
 
 def assert_alike(left: MoveScores, right: MoveScores, skip: tuple[str, ...] = (), atol: float = 1e-5) -> None:
@@ -198,16 +116,16 @@ def assert_alike(left: MoveScores, right: MoveScores, skip: tuple[str, ...] = ()
             np.testing.assert_allclose(one, getattr(right, name), atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("notation", MORE)
 def test_one_illegal_move_for_ever(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
-    """b1b8 is a rook's way that is barred by pawns, or nobody's."""
+    """b1b8 is a rook's way that is barred by pawns, or nobody's; in SAN a queen takes her own like."""
     codes = [codes[:12] for codes in GAMES[1:]]
-    short = HeldOut(codes, find_positions(codes, pool))
+    short = held_out(codes, pool)
     illegal = [
         not any(code == 1 + 64 * 57 for code in short.positions.legal_codes(i)) for i in range(len(short.positions))
     ]
     assert all(illegal)
-    result = legality(Oracle(get_tokenizer(notation), always("b1b8")), short, pool, plies=0)
+    result = legality(Oracle(tokenizer_of(notation), always("b1b8"), said="Qa8xh8#"), short, pool, plies=0)
     found = values(result)
     for key in ("legal_argmax", "legal_mass", "r_precision", "top1", "top3", "fully_legal_games", "first_illegal_ply"):
         assert found[key] == 0, key
@@ -221,7 +139,7 @@ def test_one_illegal_move_for_ever(notation: str, held: HeldOut, pool: parallel.
 def test_indifference_in_whole_moves(held: HeldOut, pool: parallel.Executor) -> None:
     tokenizer = get_tokenizer("uci-move")
     n, moves = held.positions.n_legal, 1968
-    scores = scored(Indifferent(tokenizer), held)
+    scores = scored(Indifferent(tokenizer), held, pool)
     np.testing.assert_allclose(scores.bits, math.log2(moves), atol=1e-5)
     np.testing.assert_allclose(scores.legality_bits, np.log2(moves / n), atol=1e-5)
     np.testing.assert_allclose(scores.r_precision, n / moves, atol=1e-6)
@@ -232,13 +150,16 @@ def test_indifference_in_whole_moves(held: HeldOut, pool: parallel.Executor) -> 
     assert found["legal_mass"] == pytest.approx((n / moves).mean(), abs=1e-6)
 
 
-def test_indifference_in_squares(held: HeldOut) -> None:
-    """A move of two tokens has 1/68 twice; where a pawn would promote, 68 of the 72 tokens end it.
+def test_indifference_in_squares(held: HeldOut, pool: parallel.Executor) -> None:
+    """A move of two tokens has 1/68 twice; where a pawn would promote, all but 4 of all tokens end it.
 
     That the move before ended without a letter is given, so after a piece's step to the last rank the next one begins
     with one of 64 squares.
     """
-    scores = scored(Indifferent(get_tokenizer("uci-square")), held)
+    tokenizer = get_tokenizer("uci-square")
+    tokens = len(tokenizer)
+    assert tokens == 68 + 4 + 6
+    scores = scored(Indifferent(tokenizer), held, pool)
     positions = held.positions
     played = positions.played.tolist()
 
@@ -247,7 +168,7 @@ def test_indifference_in_squares(held: HeldOut) -> None:
 
     def probability(code: int, at: int) -> float:
         first = 64 if after_step[at] else 68
-        return 1 / first / 68 * ((1 if code >> 12 else 68) / 72 if steps(code) else 1)
+        return 1 / first / 68 * ((1 if code >> 12 else tokens - 4) / tokens if steps(code) else 1)
 
     after_step = [
         positions.ply[at] > 0 and steps(played[at - 1]) and played[at - 1] < 4096 for at in range(len(played))
@@ -259,7 +180,11 @@ def test_indifference_in_squares(held: HeldOut) -> None:
     np.testing.assert_allclose(
         scores.bits, [-math.log2(probability(code, at)) for at, code in enumerate(played)], atol=1e-5
     )
-    np.testing.assert_allclose(scores.end_mass, np.where(after_step, 1 - 64 / 72, 1 - (68 / 72) ** 2), atol=1e-6)
+    np.testing.assert_allclose(
+        scores.end_mass,
+        np.where(after_step, 1 - 64 / (tokens - 4) * 68 / tokens, 1 - (68 / tokens) ** 2),
+        atol=1e-6,
+    )
     # Likeliest are four letters that begin no move (not after such a step), then come 64 * 68 pairs less the 44 steps
     # on which a pawn would promote.
     letters, pairs = np.where(after_step, 0, 4), 64 * 68 - 44
@@ -276,7 +201,9 @@ def test_a_skewed_player(notation: str, pool: parallel.Executor) -> None:
     """Mass, ranks and choice where half of the probability or so is illegal; the same in both notations."""
     games = GAMES[:4]
     positions = find_positions(games, pool)
-    scores = score_moves(Oracle(get_tokenizer(notation), skewed), games, positions, plies=0)
+    scores = score_moves(
+        Oracle(get_tokenizer(notation), skewed), [Game(each) for each in games], positions, pool, plies=0
+    )
     at = 0
     for codes in games:
         for code, board in zip(codes.tolist(), boards.replay(boards.to_moves(codes)), strict=False):
@@ -307,10 +234,10 @@ def among(asked: list[float], everything: list[float], n: int) -> float:
 # Models
 
 
-def random_model(notation: str, context: int = 256) -> ModelScorer:
+def random_model(notation: str, context: int = 256, seed: int = 3) -> ModelScorer:
     """A model of random weights, scaled up until it has strong opinions."""
-    tokenizer = get_tokenizer(notation)
-    model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, context=context), tokenizer, seed=3).eval()
+    tokenizer = tokenizer_of(notation)
+    model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, context=context), tokenizer, seed).eval()
     with torch.no_grad():
         for weights in model.parameters():
             if weights.ndim == 2:
@@ -325,8 +252,8 @@ def after(scorer: ModelScorer, prefixes: Sequence[Sequence[int]]) -> np.ndarray:
     return logits[:, -1].double().softmax(-1).numpy()
 
 
-def without_specials(probabilities: np.ndarray, others: Sequence[int] = ()) -> np.ndarray:
-    kept = np.where(np.arange(len(probabilities)) < len(SPECIALS), 0, probabilities)
+def without_specials(scorer: ModelScorer, probabilities: np.ndarray, others: Sequence[int] = ()) -> np.ndarray:
+    kept = np.where(scorer.tokenizer.is_special, 0, probabilities)
     kept[list(others)] = 0
     return kept / kept.sum()
 
@@ -355,7 +282,7 @@ def test_whole_moves_prefix_by_prefix(pool: parallel.Executor) -> None:
     codes = [game[:24] for game in GAMES[:3]]
     positions = find_positions(codes, pool)
     scorer = random_model("uci-move")
-    scores = score_moves(scorer, codes, positions)
+    scores = score_moves(scorer, [Game(each) for each in codes], positions, pool)
     tokenizer, at = scorer.tokenizer, 0
     for each in codes:
         ids = tokenizer.encode(each).ids.tolist()
@@ -363,7 +290,7 @@ def test_whole_moves_prefix_by_prefix(pool: parallel.Executor) -> None:
             if ply == len(each):
                 break
             raw = after(scorer, [ids[: ply + 1]])[0]
-            probabilities = without_specials(raw)
+            probabilities = without_specials(scorer, raw)
             legal = [tokenizer.ids[move.uci()] for move in board.legal_moves]
             likeliest = np.argsort(-probabilities)
             played = ids[ply + 1]
@@ -386,16 +313,17 @@ Outcomes = dict[tuple[str, ...], float]
 def outcomes(scorer: ModelScorer, prefix: list[int], ruled_out: Sequence[int]) -> Outcomes:
     """Probability of everything that a model could write as its next move in squares, by plain forward passes."""
     tokens = scorer.tokenizer.tokens
-    squares = [i for i, token in enumerate(tokens[len(SPECIALS) :], len(SPECIALS)) if len(token) == 2]
-    letters = [i for i in range(len(SPECIALS), len(tokens)) if i not in squares]
+    ours = np.flatnonzero(~scorer.tokenizer.is_special).tolist()
+    squares = [i for i in ours if len(tokens[i]) == 2]
+    letters = [i for i in ours if i not in squares]
     steps = [(i, j) for i in squares for j in squares if scorer.tokenizer.notation.extensions((tokens[i], tokens[j]))]
-    first = without_specials(after(scorer, [prefix])[0], ruled_out)
+    first = without_specials(scorer, after(scorer, [prefix])[0], ruled_out)
     second = dict(zip(squares, after(scorer, [[*prefix, i] for i in squares]), strict=True))
     third = dict(zip(steps, after(scorer, [[*prefix, *step] for step in steps]), strict=True))
     found: Outcomes = {(tokens[i],): first[i] for i in letters}
     for i in squares:
-        of_i = without_specials(second[i])
-        found |= {(tokens[i], tokens[j]): first[i] * of_i[j] for j in range(len(SPECIALS), len(tokens))}
+        of_i = without_specials(scorer, second[i])
+        found |= {(tokens[i], tokens[j]): first[i] * of_i[j] for j in ours}
     for step, probabilities in third.items():
         begun = tokens[step[0]], tokens[step[1]]
         found |= {(*begun, tokens[letter]): found[begun] * probabilities[letter] for letter in letters}
@@ -407,13 +335,13 @@ def test_squares_against_everything_that_could_be_written(pool: parallel.Executo
     """What is left out of the tree changes nothing: every figure against the whole of it."""
     codes = [PROMOTIONS]
     positions = find_positions(codes, pool)
-    scorer = random_model("uci-square")
-    scores = score_moves(scorer, codes, positions, plies=0)
+    scorer = random_model("uci-square", seed=9)
+    scores = score_moves(scorer, [Game(each) for each in codes], positions, pool, plies=0)
     tokenized = scorer.tokenizer.encode(PROMOTIONS)
     starts = np.flatnonzero(tokenized.role & Role.MOVE_BEGINS)
     legal_found = 0
     tokenizer = scorer.tokenizer
-    for ply in (3, 8, 15, 19, 23):
+    for ply in (3, 5, 8, 11, 15, 17, 19, 21, 23):
         board = list(replayed(PROMOTIONS))[ply]
         prefix = tokenized.ids[: starts[ply]].tolist()
         # The move before is over: at ply 19 it is a rook's step to the last rank.
@@ -448,7 +376,7 @@ def greedily(scorer: ModelScorer, prefix: list[int], ruled_out: Sequence[int]) -
     while True:
         probabilities = after(scorer, [prefix])[0]
         over = bool(begun) and notation.parse(begun, chess.Board()) is not None
-        likeliest = int((probabilities if over else without_specials(probabilities, ruled_out)).argmax())
+        likeliest = int((probabilities if over else without_specials(scorer, probabilities, ruled_out)).argmax())
         token, goes_on = scorer.tokenizer.tokens[likeliest], notation.extensions(begun)
         if over and token not in goes_on:
             return begun
@@ -462,14 +390,15 @@ def replayed(codes: MoveCodes) -> Iterator[chess.Board]:
     return (board.copy() for board in boards.replay(boards.to_moves(codes)))
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_batches_and_padding_change_nothing(notation: str, held: HeldOut, monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = random_model(notation)
-    together = score_moves(scorer, held.codes, held.positions, plies=60)
-    for module in (moves_module, spellings_module):
-        monkeypatch.setattr(module, "BATCH_TOKENS", 1)
-    monkeypatch.setattr(spellings_module, "TREE_NODES", 1)
-    assert_alike(together, score_moves(scorer, held.codes, held.positions, plies=60), atol=1e-4)
+@pytest.mark.parametrize("notation", MORE)
+def test_batches_and_padding_change_nothing(
+    notation: str, held: HeldOut, pool: parallel.Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = random_model(notation, context=1024)
+    together = scored(scorer, held, pool, plies=40)
+    monkeypatch.setattr(moves_module, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(trees_module, "TREE_NODES", 1)
+    assert_alike(together, scored(scorer, held, pool, plies=40), atol=1e-4)
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -487,10 +416,11 @@ def test_bits_are_split_exactly(notation: str, held: HeldOut, pool: parallel.Exe
     assert ("fully_legal_games" in result.metrics) == (notation == "uci-move")
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("notation", ["uci-move", "uci-square", "san"])
 def test_groups_add_up(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
-    half = [len(codes) // 2 for codes in held.codes]
-    games = replace(held, sources=["a", "b"] * 4 + ["a"], first_novel=np.array(half))
+    half = [len(game.codes) // 2 for game in held.games]
+    sourced = [replace(game, source="ab"[number % 2]) for number, game in enumerate(held.games)]
+    games = replace(held, games=sourced, first_novel=np.array(half))
     result = legality(random_model(notation), games, pool, plies=0)
     for by in ("phase", "ply", "piece", "check", "legal_moves", "source", "novel"):
         groups = result.by[by].values()
@@ -509,12 +439,12 @@ def test_groups_add_up(notation: str, held: HeldOut, pool: parallel.Executor) ->
             assert metric.low is None or metric.high is None or metric.low <= metric.value <= metric.high, key
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("notation", MORE)
 def test_past_the_context_everything_is_missed(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
     """A player who knows the rules but sees 30 tokens: what it sees is right, the rest is not."""
-    result = legality(Oracle(get_tokenizer(notation), uniform, context=30), held, pool, plies=0)
-    tokenizer = get_tokenizer(notation)
-    ends = [np.flatnonzero(tokenizer.encode(codes).role & Role.MOVE_ENDS) for codes in held.codes]
+    result = legality(Oracle(tokenizer_of(notation), uniform, context=30), held, pool, plies=0)
+    tokenizer = tokenizer_of(notation)
+    ends = [np.flatnonzero(tokenizer.encode(game.codes).role & Role.MOVE_ENDS) for game in held.games]
     within = sum(int((each < 30).sum()) for each in ends)
     found, n = result.metrics, len(held.positions)
     assert 0 < within < n
@@ -529,11 +459,9 @@ def test_past_the_context_everything_is_missed(notation: str, held: HeldOut, poo
 @pytest.mark.parametrize("notation", NOTATIONS)
 def test_a_model_is_asked_nothing_beyond_its_context(notation: str, pool: parallel.Executor) -> None:
     codes = [random_game(5, 90), random_game(6, 30)]
-    whole, cut = (HeldOut(each, find_positions(each, pool)) for each in (codes, [codes[0][:40], codes[1]]))
-    tight = {"uci-move": 41, "uci-square": len(get_tokenizer("uci-square").encode(codes[0][:40]))}[notation]
-    scorer = random_model(notation, context=tight)
-    beyond = score_moves(scorer, whole.codes, whole.positions, plies=0)
-    inside = score_moves(scorer, cut.codes, cut.positions, plies=0)
+    whole, cut = (held_out(each, pool) for each in (codes, [codes[0][:40], codes[1]]))
+    scorer = random_model(notation, context=len(tokenizer_of(notation).encode(codes[0][:40])))
+    beyond, inside = scored(scorer, whole, pool), scored(scorer, cut, pool)
     seen = np.r_[:40, 90:120]
     assert (np.flatnonzero(beyond.within) == seen).all()
     for name, values in vars(inside).items():
@@ -547,7 +475,7 @@ def test_where_the_first_illegal_move_comes(pool: parallel.Executor) -> None:
         return uniform(board) if board.ply() < 17 else {chess.Move.from_uci("a1h8"): 1.0}
 
     codes = [random_game(1, 10), random_game(2, 40), random_game(3, 17), random_game(4, 18)]
-    result = legality(Oracle(get_tokenizer("uci-move"), weights), HeldOut(codes, find_positions(codes, pool)), pool)
+    result = legality(Oracle(get_tokenizer("uci-move"), weights), held_out(codes, pool), pool)
     assert result.metrics["first_illegal_ply"].value == 17
     assert result.metrics["first_illegal_ply"].n == 2
     assert result.metrics["fully_legal_games"].value == 0.5
@@ -614,7 +542,7 @@ def test_other_games_with_another_seed(tiny_pgn: Path, tiny_games: list[MoveCode
     [
         ((), "no games to measure on"),
         (("--games", "missing.pgn"), "missing.pgn: no such file"),
-        (("--games", "PGN", "--suite", "legality,squares"), "unknown suite 'squares'"),
+        (("--games", "PGN", "--suite", "legality,squeeze"), "unknown suite 'squeeze'"),
         (("--games", "PGN", "--json", "no/such/folder/r.json"), "no such file or folder"),
         (("--games", "PGN", "--html", "."), "is a folder"),
         (("--games", "PGN", "--limit", "0"), "--limit"),

@@ -1,16 +1,21 @@
 """Batches: every game once an epoch, hardly any padding, and no game sees another."""
 
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from random_games import random_game
 
+from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
-from chesslm.loader import GameBatches, cut_batches, cut_game, pad_rows
+from chesslm.loader import NOT_ASKED, GameBatches, cut_batches, cut_game, pad_rows
 from chesslm.model import new_gpt2
-from chesslm.shards import Split, open_dataset
-from chesslm.tokenizer import PAD, Role, get_tokenizer
+from chesslm.notation import PIECES
+from chesslm.shards import ShardWriter, Split, open_dataset, write_meta
+from chesslm.tokenizer import EOS, PAD, Role, get_tokenizer
 from chesslm.train import loss_sum
 
 
@@ -48,7 +53,7 @@ def test_a_game_longer_than_a_batch_stands_alone() -> None:
 
 
 @pytest.mark.parametrize("notation", ["uci-move", "uci-square"])
-def test_long_games_are_cut_after_a_move(tiny_datasets: dict[str, Path], notation: str) -> None:
+def test_long_games_are_cut_after_a_move(tiny_datasets: Mapping[str, Path], notation: str) -> None:
     game = max((g for g in map(open_dataset(tiny_datasets[notation]).splits["train"].__getitem__, range(100))), key=len)
     for context in range(8, 14):
         cut = cut_game(game, context)
@@ -77,6 +82,39 @@ def test_ranks_share_an_epoch(split: Split) -> None:
     assert [games.tolist() for pair in zip(*two, strict=True) for games in pair] == one[: 2 * len(two[0])]
 
 
+def asked(games: list[np.ndarray]) -> torch.Tensor:
+    """The games as targets, nothing asked of the padding."""
+    return torch.from_numpy(pad_rows([game.astype(np.int64) for game in games], NOT_ASKED))
+
+
+def test_no_loss_is_taken_on_what_is_given(tmp_path: Path) -> None:
+    tokenizer = get_tokenizer("uci-square", ("elo",))
+    games = [tokenizer.encode(random_game(seed, 30), "1-0", Headers(1500, 1600), hints=True) for seed in range(60)]
+    writer = ShardWriter(tmp_path, "train")
+    for game in games:
+        writer.add(game, {"plies": 30})
+    writer.flush()
+    write_meta(tmp_path, [writer], {"notation": "uci-square"})
+    split = open_dataset(tmp_path).splits["train"]
+    shown = {}
+    for share in (0.0, 0.15, 1.0):
+        batches = GameBatches(split, 2000, context=512, seed=1, hints=share)
+        hints = 0
+        for _, batch in zip(range(len(batches.plan(0))), batches, strict=False):
+            ids, targets = batch["ids"].numpy(), batch["targets"].numpy()
+            given = np.isin(ids, np.flatnonzero(tokenizer.is_special)) & (ids != EOS)
+            assert (targets[given] == NOT_ASKED).all() and (targets[~given] == ids[~given]).all()
+            named = [tokenizer.tokens[i] for i in ids.ravel() if i != PAD]
+            hints += sum(name in PIECES for name in named)
+            assert not any(one in PIECES and other in PIECES for one, other in pairwise(named))
+        shown[share] = hints / sum(int((game.role & Role.MOVE_ENDS > 0).sum()) for game in games)
+    assert shown[0.0] == 0 and shown[1.0] == 1
+    assert 0.11 < shown[0.15] < 0.19
+    again = GameBatches(split, 2000, context=512, seed=1, hints=0.15)
+    first, second = (take(again, len(again.plan(0))) for _ in range(2))
+    assert sorted(map(len, first)) == sorted(map(len, second)) and first != second, "other hints in the next epoch"
+
+
 def test_no_game_sees_another(split: Split) -> None:
     model = new_gpt2(ModelConfig(layers=2, width=32, heads=2), get_tokenizer("uci-move"), seed=1).eval()
     games = [split.game_ids(game) for game in (0, 7, 11, 40)]
@@ -87,7 +125,7 @@ def test_no_game_sees_another(split: Split) -> None:
         for row, (game, own) in enumerate(zip(games, alone, strict=True)):
             torch.testing.assert_close(logits[row, : len(game)], own, rtol=1e-4, atol=1e-5)
         # and the loss of a batch is that of its games, whatever the chunks of the head
-        total, tokens = loss_sum(model, together)
-        single = [loss_sum(model, torch.from_numpy(pad_rows([game]))) for game in games]
+        total, tokens = loss_sum(model, together, asked(games))
+        single = [loss_sum(model, torch.from_numpy(pad_rows([game])), asked([game])) for game in games]
         assert tokens == sum(n for _, n in single) == sum(len(game) - 1 for game in games)
         assert float(total) == pytest.approx(sum(float(part) for part, _ in single), rel=1e-5)

@@ -1,6 +1,5 @@
 """Novelty against python-chess: hashes are Polyglot's, moves are the shards', first novel plies are a set's."""
 
-import dataclasses
 import random
 from collections import Counter
 from pathlib import Path
@@ -9,10 +8,12 @@ import chess
 import chess.polyglot
 import numpy as np
 import pytest
+from random_games import tokenizer_of
 
 from chesslm import boards, shards
 from chesslm.eval import novel
-from chesslm.tokenizer import GameTokenizer, get_tokenizer
+from chesslm.notation import NAMES
+from chesslm.tokenizer import get_tokenizer
 
 
 def eventful_game(seed: int, plies: int) -> boards.MoveCodes:
@@ -29,7 +30,7 @@ GAMES = [eventful_game(seed, 30 + 3 * seed) for seed in range(60)]
 
 
 def write_split(folder: Path, games: list[boards.MoveCodes], notation: str, shard_tokens: int) -> shards.Split:
-    tokenizer = get_tokenizer(notation)
+    tokenizer = tokenizer_of(notation)
     folder.mkdir()
     writer = shards.ShardWriter(folder, "train", shard_tokens)
     for number, game in enumerate(games):
@@ -69,21 +70,18 @@ def test_equal_hashes_are_equal_positions() -> None:
     )
 
 
-@pytest.mark.parametrize("notation", ["uci-move", "uci-square"])
+@pytest.mark.parametrize("notation", NAMES)
 def test_moves_come_back_from_shards(tmp_path: Path, notation: str) -> None:
     split = write_split(tmp_path / "data", GAMES, notation, shard_tokens=2_000)
     assert len(split.ids) > 2
-    plain = get_tokenizer(notation)
-    by_the_board = GameTokenizer(dataclasses.replace(plain.notation, reads_board=True))
-    for tokenizer in plain, by_the_board:
-        back = []
-        for shard in range(len(split.ids)):
-            codes, offsets = novel.move_codes(split, shard, tokenizer)
-            back += np.split(codes, offsets[1:-1])
-        assert [game.tolist() for game in back] == [game.tolist() for game in GAMES]
+    back = []
+    for shard in range(len(split.ids)):
+        codes, offsets = novel.move_codes(split, shard, tokenizer_of(notation))
+        back += np.split(codes, offsets[1:-1])
+    assert [game.tolist() for game in back] == [game.tolist() for game in GAMES]
 
 
-@pytest.mark.parametrize("notation", ["uci-move", "uci-square"])
+@pytest.mark.parametrize("notation", ["uci-move", "uci-square", "pgn-char"])
 def test_first_novel_ply(tmp_path: Path, notation: str) -> None:
     train = [eventful_game(seed, 80) for seed in range(100, 130)]
     rng = random.Random(5)
@@ -105,7 +103,7 @@ def test_first_novel_ply(tmp_path: Path, notation: str) -> None:
         positions = [board.epd(en_passant="xfen") for board in boards.replay(boards.to_moves(game))][: len(game)]
         expected.append(next((ply for ply, epd in enumerate(positions) if epd not in known), len(game)))
     split = write_split(tmp_path / "data", train, notation, shard_tokens=1_000)
-    got = novel.first_novel_ply(games, split, get_tokenizer(notation))
+    got = novel.first_novel_ply(games, split, tokenizer_of(notation))
     assert got.tolist() == expected
     assert len(set(expected)) > 10
 

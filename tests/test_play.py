@@ -15,6 +15,7 @@ import chess.pgn
 import pytest
 import torch
 from conftest import NOTATIONS, Cli
+from random_games import tokenizer_of
 from rich.console import Console
 
 from chesslm.boards import Illegal
@@ -33,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints with random weights, by notation: they know no rules, so nearly every raw choice is illegal."""
     root = tmp_path_factory.mktemp("fresh")
     for notation in NOTATIONS:
-        tokenizer = get_tokenizer(notation)
+        tokenizer = tokenizer_of(notation)
         model = new_gpt2(ModelConfig(layers=2, width=32, heads=2), tokenizer, seed=1)
         with torch.no_grad():
             model.transformer.wte.weight *= 20
@@ -81,7 +82,10 @@ def typed(board: chess.Board, human: chess.Color) -> list[str]:
 # Whole games through a pipe
 
 
-@pytest.mark.parametrize(("notation", "human"), [("uci-move", chess.WHITE), ("uci-square", chess.BLACK)], ids=NOTATIONS)
+@pytest.mark.parametrize(
+    ("notation", "human"),
+    [("uci-move", chess.WHITE), ("uci-square", chess.BLACK), ("san", chess.WHITE), ("bpe", chess.BLACK)],
+)
 def test_a_whole_game_through_a_pipe(
     notation: str,
     human: chess.Color,

@@ -17,7 +17,7 @@ from chesslm.errors import InputError
 from chesslm.model import LoadedModel, new_gpt2
 from chesslm.play import thought
 from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer
-from chesslm.tokenizer import SPECIALS, get_tokenizer
+from chesslm.tokenizer import get_tokenizer
 
 NOTATIONS = ("uci-move", "uci-square")
 
@@ -81,7 +81,7 @@ def plain(model: LoadedModel, board: chess.Board, spelling: tuple[str, ...]) -> 
             row = [*ids, *(tokenizer.ids[token] for token in begun)]
             logits = model.model(input_ids=torch.tensor([row]), use_cache=False).logits[0, -1].double()
         if notation.parse(begun, board) is None:
-            logits[: len(SPECIALS)] = -math.inf
+            logits[torch.from_numpy(tokenizer.is_special)] = -math.inf
         shares = dict(zip(tokenizer.tokens, logits.softmax(0).tolist(), strict=True))
         if n < len(spelling):
             probability *= shares[spelling[n]]

@@ -69,7 +69,7 @@ def test_every_game_is_there_once_with_its_tags(tmp_path: Path, pgn: Path, notat
         for number, row in enumerate(split.table().to_pylist()):
             found[tuple(split[number].ids.tolist())] = row.pop("plies"), row.pop("result")
             assert row == {
-                "white_elo": 2100, "black_elo": 2000, "eco": "C42", "date": None, "event": "test",
+                "white_elo": 2100, "black_elo": 2000, "eco": "C42", "date": None, "event": "test", "time_control": None,
                 "source": "games.pgn",
             }  # fmt: skip
     assert found == expected

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_games import result_of
+from random_games import result_of, tokenizer_of
 
 from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
 from chesslm.notation import NAMES
 from chesslm.shards import SPLITS, Dataset, ShardWriter, open_dataset, write_meta
-from chesslm.tokenizer import TokenizedGame, get_tokenizer
+from chesslm.tokenizer import TokenizedGame
 
 
 def write(
@@ -30,7 +30,7 @@ def write(
 
 
 def tokenized(notation: str, codes: list[MoveCodes]) -> list[TokenizedGame]:
-    tokenizer = get_tokenizer(notation)
+    tokenizer = tokenizer_of(notation)
     return [tokenizer.encode(moves, result_of(index)) for index, moves in enumerate(codes)]
 
 

@@ -8,16 +8,17 @@ import heapq
 import re
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from chesslm import boards, pgn
 from chesslm.errors import InputError
+from chesslm.game import Game
 from chesslm.generate import random_games
 from chesslm.shards import Dataset
 from chesslm.streams import BOUNDARY, Source
-from chesslm.tokenizer import get_tokenizer
 
 RANDOM_NUMBERS = 1_000_000_000
 """Numbers of random games from here on are for measuring: none that was generated to train on has one."""
@@ -33,16 +34,19 @@ class Games:
     """Games to measure on.
 
     Attributes:
-        codes: their moves, legal from the standard start.
-        sources: where each comes from.
+        games: with what is known of them.
         path: file, folder or words that say what they are.
         sha256: of the file or the dataset; of the moves where there is neither.
     """
 
-    codes: list[boards.MoveCodes]
-    sources: list[str]
+    games: list[Game]
     path: str
     sha256: str | None
+
+    @property
+    def codes(self) -> list[boards.MoveCodes]:
+        """The moves of each, legal from the standard start."""
+        return [game.codes for game in self.games]
 
 
 def from_pgn(where: str, limit: int, seed: int, pool: Executor) -> Games:
@@ -78,11 +82,11 @@ def from_pgn(where: str, limit: int, seed: int, pool: Executor) -> Games:
         raise InputError(f"{where}: no usable game in it; is it a PGN of standard chess?")
     games = [game for _, game in sorted(found, key=lambda each: each[0])]
     name = source.name
-    return Games(games, [name] * len(games), where, source.sha256)
+    return Games([replace(game, source=name) for game in games], where, source.sha256)
 
 
-def _usable(text: bytes) -> list[boards.MoveCodes]:
-    return [game.codes for game in pgn.parse_chunk(text).items if isinstance(game, pgn.Game)]
+def _usable(text: bytes) -> list[Game]:
+    return [game for game in pgn.parse_chunk(text).items if isinstance(game, Game)]
 
 
 def from_dataset(dataset: Dataset, limit: int, seed: int) -> Games:
@@ -94,22 +98,31 @@ def from_dataset(dataset: Dataset, limit: int, seed: int) -> Games:
     split = dataset.splits.get("test")
     if split is None or not len(split):
         raise InputError(f"{dataset.folder}: no test games; prepare it with --test above 0, or give a PGN")
-    tokenizer = get_tokenizer(dataset.notation)
+    tokenizer = dataset.tokenizer
     chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:limit])
-    sources = split.table()["source"].to_pylist()
-    codes = [boards.to_codes(tokenizer.decode_moves(split.game_ids(int(game)))) for game in chosen]
-    return Games(codes, [str(sources[game]) for game in chosen], f"{dataset.folder} (test)", dataset.sha256)
+    rows = split.table().take(chosen).to_pylist()
+    known = {field.name for field in fields(Game)}
+    games = [
+        Game(boards.to_codes(tokenizer.decode_moves(split.game_ids(int(number)))), **_only(row, known))
+        for number, row in zip(chosen, rows, strict=True)
+    ]
+    return Games(games, f"{dataset.folder} (test)", dataset.sha256)
+
+
+def _only(row: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in names}
 
 
 def from_chance(games: int, seed: int, pool: Executor) -> Games:
     """Games of uniformly random legal moves, as ``chesslm generate --by random`` makes them."""
     numbers = range(RANDOM_NUMBERS, RANDOM_NUMBERS + games)
     spans = [numbers[i : i + CHUNK_GAMES] for i in range(0, games, CHUNK_GAMES)]
-    codes = [game for chunk in pool.map(_random, spans, [seed] * len(spans)) for game in chunk]
-    return Games(codes, ["random"] * games, "random legal moves", _hash(codes))
+    made = [game for chunk in pool.map(random_games_of, spans, [seed] * len(spans)) for game in chunk]
+    return Games(made, "random legal moves", _hash([game.codes for game in made]))
 
 
-def _random(numbers: range, seed: int) -> list[boards.MoveCodes]:
+def random_games_of(numbers: range, seed: int) -> list[Game]:
+    """The games of random legal moves that have these numbers."""
     return _usable("".join(random_games(numbers, seed)).encode())
 
 

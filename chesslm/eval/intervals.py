@@ -50,6 +50,23 @@ class Bootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.tensordot(self.weights, sums, 1) / np.tensordot(self.weights, counts, 1)
 
+    def means(self, game: NDArray[np.int64], values: Floats) -> Floats:
+        """Mean over rows in each resample, shape (RESAMPLES,); not a number where a resample has no rows.
+
+        Args:
+            game: of each row, (rows,).
+            values: of each row, (rows,).
+        """
+        games, where = np.unique(game, return_inverse=True)
+        weights = self.weights[:, games]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return weights @ np.bincount(where, values) / (weights @ np.bincount(where))
+
+    def mean(self, game: NDArray[np.int64], values: Floats, rate: bool = True) -> Metric:
+        """Mean over rows, with its interval; arguments as for ``means``, and whether it is a rate."""
+        resampled = self.means(game, values)
+        return of_resamples(float(values.mean()), resampled, len(values), len(np.unique(game)), rate)
+
 
 def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool) -> Metric:
     """A metric from its resamples.
@@ -62,11 +79,11 @@ def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool
         rate: whether it is a rate, for which the rule of three holds at 0 and 1.
     """
     if rate and value in (0.0, 1.0):
-        return Metric(value, *rule_of_three(value, games), n)
+        return Metric(value, *rule_of_three(value, games), n, resampled)
     if games < 2:
         return Metric(value, None, None, n)
     low, high = np.nanpercentile(resampled, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
-    return Metric(value, float(low), float(high), n)
+    return Metric(value, float(low), float(high), n, resampled)
 
 
 def rule_of_three(value: float, trials: int) -> tuple[float, float]:

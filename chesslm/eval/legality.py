@@ -21,6 +21,7 @@ from chesslm.eval.moves import MoveScores, Progress, score_moves
 from chesslm.eval.positions import PHASES, Positions, Special, illegal_kinds
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.scorers import Scorer
+from chesslm.game import Game
 
 PLIES_A_BUCKET = 20
 LEGAL_MOVES = {1: "1", 2: "2-5", 6: "6-10", 11: "11-20", 21: "21-30", 31: "31-40", 41: "41+"}
@@ -40,15 +41,13 @@ class HeldOut:
     """Games to measure on.
 
     Attributes:
-        codes: their moves, legal from the standard start.
+        games: with what is known of them; where they come from is a breakdown if it is several.
         positions: what is true at each ply.
-        sources: where each comes from; a breakdown if they are several.
         first_novel: first ply of each game that the training games do not contain, (games,); None: not known.
     """
 
-    codes: Sequence[boards.MoveCodes]
+    games: Sequence[Game]
     positions: Positions
-    sources: Sequence[str] = ()
     first_novel: NDArray[np.int64] | None = None
 
 
@@ -141,24 +140,32 @@ class Tables:
 
 
 def legality(
-    scorer: Scorer, games: HeldOut, pool: Executor, plies: int = 5000, seed: int = 1, advance: Progress = lambda _: None
+    scorer: Scorer,
+    held: HeldOut,
+    pool: Executor,
+    plies: int = 5000,
+    seed: int = 1,
+    told: bool = True,
+    advance: Progress = lambda _: None,
 ) -> Result:
     """Measure a scorer.
 
     Args:
         scorer: a model or a baseline.
-        games: to measure on.
-        pool: processes, for the kinds of illegal moves.
+        held: games to measure on.
+        pool: processes, for what takes a board.
         plies: for several tokens a move, legal moves are looked at on so many plies; 0: on all.
         seed: of that sample and of the bootstrap.
+        told: whether a model that takes conditions is told what is known of each game, or nothing.
         advance: told of plies done.
     """
-    return summarize(score_moves(scorer, games.codes, games.positions, plies, seed, advance), games, pool, seed)
+    scores = score_moves(scorer, held.games, held.positions, pool, plies, seed, told, advance)
+    return summarize(scores, held, pool, seed)
 
 
 def summarize(scores: MoveScores, games: HeldOut, pool: Executor, seed: int) -> Result:
     """Metrics and breakdowns of scored plies."""
-    tables = Tables(games.positions.game, Bootstrap(len(games.codes), seed))
+    tables = Tables(games.positions.game, Bootstrap(len(games.games), seed))
     figures = _figures(scores)
     metrics = tables.metrics(figures, _everything(scores))["all"]
     by = {name: tables.metrics(figures, groups) for name, groups in _breakdowns(games)}
@@ -199,7 +206,10 @@ def _of_games(scores: MoveScores, positions: Positions, tables: Tables) -> Metri
     if scores.measured.all():
         illegal = np.flatnonzero(~scores.greedy_legal)
         games, first = np.unique(positions.game[illegal], return_index=True)
-        found["fully_legal_games"] = intervals.of_trials(n_games - len(games), n_games)
+        legal = np.ones((n_games, 1))
+        legal[games] = 0
+        resampled = tables.bootstrap.ratios(legal, np.ones((n_games, 1)))[:, 0]
+        found["fully_legal_games"] = replace(intervals.of_trials(int(legal.sum()), n_games), resampled=resampled)
         if len(games):
             plies, counts = np.zeros((n_games, 1)), np.zeros((n_games, 1))
             plies[games, 0] = positions.ply[illegal[first]]
@@ -228,8 +238,9 @@ def _breakdowns(games: HeldOut) -> Iterator[tuple[str, Groups]]:
     yield "check", Groups(("not in check", "in check"), np.where(positions.special & Special.CHECK, 1, 0))
     starts = np.array(list(LEGAL_MOVES))
     yield "legal_moves", Groups(list(LEGAL_MOVES.values()), np.searchsorted(starts, positions.n_legal, "right") - 1)
-    if len(set(games.sources)) > 1:
-        names, of_game = np.unique(np.array(games.sources), return_inverse=True)
+    sources = [game.source for game in games.games]
+    if len(set(sources)) > 1:
+        names, of_game = np.unique(np.array(sources), return_inverse=True)
         yield "source", Groups(names.tolist(), of_game[positions.game])
     if games.first_novel is not None:
         yield "novel", Groups(("known", "novel"), np.where(positions.ply >= games.first_novel[positions.game], 1, 0))

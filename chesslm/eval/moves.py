@@ -10,6 +10,7 @@ Equal probabilities are ranked at random, in expectation, so that no figure depe
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import chess
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 from chesslm import boards
 from chesslm.eval.positions import Positions
 from chesslm.eval.scorers import Scorer, batches, chain
-from chesslm.notation import Notation
-from chesslm.tokenizer import SPECIALS, Role, TokenizedGame
+from chesslm.game import Game
+from chesslm.tokenizer import Role, TokenizedGame
 
 BATCH_TOKENS = 2048
 """16 MB of logits with the 1,972 tokens of uci-move. Larger batches hold more padding and are no faster."""
+BATCH_LOGITS = 1 << 23
+"""Logits of a batch at most, unless one game alone has more: 64 MB as float64."""
 
 EQUAL = 1e-5
 """Scores that lie closer are equal: the product of two or three probabilities is rounded."""
@@ -105,36 +108,40 @@ def uniform_over_legal(positions: Positions) -> MoveScores:
 
 def score_moves(
     scorer: Scorer,
-    codes: Sequence[boards.MoveCodes],
+    games: Sequence[Game],
     positions: Positions,
+    pool: Executor,
     plies: int = 5000,
     seed: int = 1,
+    told: bool = True,
     advance: Progress = lambda _: None,
 ) -> MoveScores:
     """Score every ply of some games.
 
     Args:
         scorer: of any notation.
-        codes: the games.
+        games: the games.
         positions: theirs.
+        pool: processes, for notations that have to see the board.
         plies: for several tokens a move, legal moves are looked at on so many plies; 0: on all.
         seed: of that sample.
+        told: whether a model that takes conditions is told what is known of each game, or nothing.
         advance: told of plies done.
     """
-    games = [scorer.tokenizer.encode(game) for game in codes]
-    if is_one_token(scorer.tokenizer.notation):
-        return _score_tokens(scorer, games, positions, advance)
+    tokens = [scorer.tokenizer.encode(game.codes, headers=game.headers if told else None) for game in games]
+    if scorer.tokenizer.is_one_token:
+        return _score_tokens(scorer, tokens, positions, advance)
     from chesslm.eval.spellings import score_spellings
 
     measured = np.ones(len(positions), np.bool_)
     if 0 < plies < len(positions):
         measured[np.random.default_rng(seed).permutation(len(positions))[plies:]] = False
-    return score_spellings(scorer, games, positions, measured, advance)
+    return score_spellings(scorer, tokens, positions, measured, pool, advance)
 
 
-def is_one_token(notation: Notation) -> bool:
-    """Whether every token is a whole move, the same on all boards."""
-    return not notation.reads_board and not any(notation.extensions((token,)) for token in notation.vocabulary)
+def batch_tokens(scorer: Scorer) -> int:
+    """Tokens of a batch at most."""
+    return max(1, min(BATCH_TOKENS, BATCH_LOGITS // len(scorer.tokenizer)))
 
 
 def move_spans(games: Iterable[TokenizedGame]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -150,28 +157,32 @@ def _score_tokens(
     tokenizer = scorer.tokenizer
     ids_of_codes = np.zeros(1 << 16, dtype=np.int64)
     codes_of_ids = np.zeros(len(tokenizer), dtype=np.uint16)
-    for i, token in enumerate(tokenizer.tokens[len(SPECIALS) :], len(SPECIALS)):
+    # The special tokens come first.
+    n_special = int(tokenizer.is_special.sum())
+    for i, token in enumerate(tokenizer.tokens[n_special:], n_special):
         move = tokenizer.notation.parse((token,), chess.Board())
         assert move
         codes_of_ids[i] = boards.move_code(move)
         ids_of_codes[codes_of_ids[i]] = i
     # A model is not trained to say what follows the last token of its context.
-    within = positions.ply + 1 < scorer.context
+    begins, _ = move_spans(games)
+    within = begins < scorer.context
     scores = empty_scores(within, np.ones_like(within))
     for batch in batches([len(game) for game in games], BATCH_TOKENS):
         plies = [int(within[slice(*positions.first[game : game + 2])].sum()) for game in batch]
-        logits_BTV = scorer.logits([chain(games[game].ids[:n]) for game, n in zip(batch, plies, strict=True)]).cpu()
         where = np.concatenate([np.arange(n) + positions.first[game] for game, n in zip(batch, plies, strict=True)])
-        rows = np.repeat(np.arange(len(batch)), plies) * logits_BTV.shape[1] + positions.ply[where]
+        trunks = [games[game].ids[: min(len(games[game]), scorer.context) - 1] for game in batch]
+        logits_BTV = scorer.logits([chain(trunk) for trunk in trunks]).cpu()
+        rows = np.repeat(np.arange(len(batch)), plies) * logits_BTV.shape[1] + begins[where] - 1
         logits_NV = logits_BTV.flatten(0, 1)[torch.from_numpy(rows)]
-        specials, moves_NV = logits_NV[:, : len(SPECIALS)], logits_NV[:, len(SPECIALS) :]
+        specials, moves_NV = logits_NV[:, :n_special], logits_NV[:, n_special:]
         total = moves_NV.logsumexp(1)
-        legal = _padded_legal(positions, where, ids_of_codes) - len(SPECIALS)
-        played = torch.from_numpy(ids_of_codes[positions.played[where]] - len(SPECIALS))
+        legal = _padded_legal(positions, where, ids_of_codes) - n_special
+        played = torch.from_numpy(ids_of_codes[positions.played[where]] - n_special)
         best = fill_in(scores, where, moves_NV, total, legal, played)
         scores.bits[where] = (total - moves_NV.gather(1, played[:, None])[:, 0]).double() / math.log(2)
         scores.end_mass[where] = torch.sigmoid(specials.logsumexp(1) - total)
-        greedy = best + len(SPECIALS)
+        greedy = best + n_special
         scores.greedy[where] = codes_of_ids[greedy]
         scores.greedy_legal[where] = (legal.numpy() == best[:, None]).any(1)
         advance(sum(positions.lengths[game] for game in batch))

@@ -24,9 +24,9 @@ from chess.polyglot import POLYGLOT_RANDOM_ARRAY
 from numpy.typing import NDArray
 
 from chesslm import boards
-from chesslm.notation import geometric_moves
 from chesslm.shards import Split
 from chesslm.tokenizer import GameTokenizer, Role
+from chesslm.words import geometric_moves
 
 BATCH_GAMES = 4096
 """Games replayed together: 256 KB of boards, which stay in the cache."""

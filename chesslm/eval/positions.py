@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chesslm import boards
+from chesslm.words import read_word, san_word
 
 PHASES = ("opening", "middlegame", "endgame")
 CHUNK_GAMES = 16
@@ -106,15 +107,52 @@ def illegal_kinds(
     Returns:
         The kind of each of them.
     """
-    games, asked, moves = [], [], []
+    games, asked, spans = _by_game(positions, where)
+    answers = pool.map(_kinds, _chunks(games), _chunks(asked), _chunks([chosen[span] for span in spans]))
+    return [kind for chunk in answers for kind in chunk]
+
+
+def legal_words(positions: Positions, where: NDArray[np.int64], pool: Executor) -> dict[int, list[str]]:
+    """The legal moves of some positions in SAN, in the order of ``Positions.legal_codes``, by position.
+
+    Args:
+        positions: of some games.
+        where: those positions, rising, shape (n,).
+        pool: processes.
+    """
+    games, asked, _ = _by_game(positions, where)
+    answers = pool.map(_legal_words, _chunks(games), _chunks(asked))
+    return dict(zip(where.tolist(), (words for chunk in answers for words in chunk), strict=True))
+
+
+def read_words(
+    positions: Positions, words: Sequence[str], where: NDArray[np.int64], pool: Executor
+) -> boards.MoveCodes:
+    """The moves that words of SAN mean in some positions, legal or not; 0 for none, shape (n,).
+
+    Args:
+        positions: of some games.
+        words: one for each position.
+        where: those positions, rising, shape (n,).
+        pool: processes.
+    """
+    games, asked, spans = _by_game(positions, where)
+    answers = pool.map(_read, _chunks(games), _chunks(asked), _chunks([words[span] for span in spans]))
+    return np.array([code for chunk in answers for code in chunk], dtype=np.uint16)
+
+
+def _by_game(
+    positions: Positions, where: NDArray[np.int64]
+) -> tuple[list[boards.MoveCodes], list[NDArray[np.int64]], list[slice]]:
+    """Positions by game: the games, the plies asked about in each, and where these stand in ``where``."""
+    games, asked, spans = [], [], []
     for game in np.unique(positions.game[where]).tolist():
         start, stop = positions.first[game : game + 2]
-        here = slice(*np.searchsorted(where, (start, stop)))
+        span = slice(*np.searchsorted(where, (start, stop)))
         games.append(positions.played[start:stop])
-        asked.append(where[here] - start)
-        moves.append(chosen[here])
-    answers = pool.map(_kinds, _chunks(games), _chunks(asked), _chunks(moves))
-    return [kind for chunk in answers for kind in chunk]
+        asked.append(where[span] - start)
+        spans.append(span)
+    return games, asked, spans
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -155,13 +193,35 @@ def _kinds(
 ) -> list[boards.Illegal]:
     kinds: list[boards.Illegal] = []
     for game, plies, codes in zip(games, asked, moves, strict=True):
-        wanted = dict(zip(plies.tolist(), codes.tolist(), strict=True))
-        for ply, board in enumerate(boards.replay(boards.to_moves(game[: max(wanted)]))):
-            if ply in wanted:
-                kind = boards.illegal_kind(board, boards.code_move(wanted[ply]) if wanted[ply] else None)
-                assert kind, f"{boards.code_move(wanted[ply])} is legal in {board.fen()}"
-                kinds.append(kind)
+        for board, code in zip(_boards_at(game, plies), codes.tolist(), strict=True):
+            kind = boards.illegal_kind(board, boards.code_move(code) if code else None)
+            assert kind, f"{boards.code_move(code)} is legal in {board.fen()}"
+            kinds.append(kind)
     return kinds
+
+
+def _legal_words(games: Sequence[boards.MoveCodes], asked: Sequence[NDArray[np.int64]]) -> list[list[str]]:
+    boards_asked = (board for game, plies in zip(games, asked, strict=True) for board in _boards_at(game, plies))
+    return [[san_word(move, board) for move in list(board.generate_legal_moves())] for board in boards_asked]
+
+
+def _read(
+    games: Sequence[boards.MoveCodes], asked: Sequence[NDArray[np.int64]], words: Sequence[Sequence[str]]
+) -> list[int]:
+    codes: list[int] = []
+    for game, plies, said in zip(games, asked, words, strict=True):
+        for board, word in zip(_boards_at(game, plies), said, strict=True):
+            move = read_word(word, board, "san")
+            codes.append(boards.move_code(move) if move else 0)
+    return codes
+
+
+def _boards_at(game: boards.MoveCodes, plies: NDArray[np.int64]) -> Iterator[chess.Board]:
+    """The boards of a game at some plies, rising; one board that moves on."""
+    wanted = frozenset(plies.tolist())
+    for ply, board in enumerate(boards.replay(boards.to_moves(game[: int(plies[-1])]))):
+        if ply in wanted:
+            yield board
 
 
 def game_phase(board: chess.Board) -> int:

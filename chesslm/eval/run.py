@@ -7,22 +7,25 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chesslm import files, parallel
 from chesslm.errors import InputError
 from chesslm.eval.games import Games, from_chance, from_dataset, from_pgn
-from chesslm.eval.results import Result, results_object, write_results
+from chesslm.eval.results import Result, as_plain, differences, results_object, write_results
 from chesslm.shards import Dataset, open_dataset
-from chesslm.tokenizer import get_tokenizer
 
-SUITES = ("legality",)
+if TYPE_CHECKING:
+    from chesslm.eval.suites import Run, Subject
+
+SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles")
+MINING = ("rules", "mate-in-one", "puzzles")
+"""Suites that look for positions in games, of which they take more than the others."""
+MINED_GAMES = 5000
 ON_RANDOM_GAMES = "-random"
 """What the name of a suite ends in when it was measured on random games."""
-UNIFORM = {"path": "baseline:uniform-legal", "name": "uniform over legal moves"}
-NGRAM = {"path": "baseline:ngram", "name": "move n-gram"}
 
 
 def evaluate(
@@ -31,9 +34,12 @@ def evaluate(
     games: str | None = None,
     random: int = 0,
     data: Path | None = None,
-    suites: Sequence[str] = SUITES,
+    suites: Sequence[str] = ("legality",),
+    prompts: Path | None = None,
+    engine: str | None = None,
     limit: int = 500,
     plies: int = 5000,
+    told: bool = True,
     notation: str | None = None,
     json_file: Path | None = None,
     html_file: Path | None = None,
@@ -52,8 +58,11 @@ def evaluate(
         data: dataset whose training games the n-gram is fitted on and novelty is judged by; by default the dataset
             that ``games`` names. Without one there is neither.
         suites: what to measure.
-        limit: games taken at most, a seeded sample.
+        prompts: JSON lines for the suite ``squares``; None: prompts are made from the games.
+        engine: UCI command that finds puzzles.
+        limit: games taken at most, a seeded sample; positions are looked for in more (``MINED_GAMES``).
         plies: where a move takes several tokens, the legal moves are looked at on so many plies; 0: on all.
+        told: whether models that take conditions are told what is known of each game, or nothing.
         notation: how the models write moves, where they do not say.
         json_file, html_file: where results and report go.
         seed: of samples, random games and intervals.
@@ -68,22 +77,30 @@ def evaluate(
         InputError: bad usage or bad input; nothing is written then.
         FailureError: the disk is full, or a worker was killed.
     """
-    _check(suites, games, random, limit, plies, [json_file, html_file])
+    _check(suites, games, random, limit, plies, prompts, [json_file, html_file])
     dataset = _training_games(games, data)
     with ExitStack() as stack:
         pool = stack.enter_context(parallel.processes(workers))
         progress = stack.enter_context(_progress(quiet))
-        progress.step("reading the games")
+        progress.bar("reading the games", None)
         chosen = {} if games is None else {"": _read(games, limit, seed, pool)}
         if random:
             chosen[ON_RANDOM_GAMES] = from_chance(random, seed, pool)
-        progress.step("loading torch and the models")
+        mined = _read(games, max(limit, MINED_GAMES), seed, pool) if games and set(suites) & set(MINING) else None
+        progress.bar("loading torch and the models", None)
+        from chesslm.eval.suites import Run, baselines, model_subject
         from chesslm.model import load_model
 
         loaded = [load_model(name, notation, device, precision) for name in models]
-        found = _measure(loaded, chosen, dataset, plies, seed, pool, progress)
-    about = _about_data(chosen, seed)
-    objects = [results_object(model, about, results) for model, results in found]
+        _check_notations(suites, [each.tokenizer.notation.name for each in loaded])
+        run = Run(chosen, mined, dataset, plies, told, prompts, engine, seed, pool, progress.bar)
+        subjects = [model_subject(each, _about_model(each)) for each in loaded]
+        subjects += baselines(run) if "legality" in suites else []
+        found = _measure(subjects, run, suites)
+    about = _about_data(chosen, prompts, seed)
+    objects = [results_object(each.about, about, results) for each, results in zip(subjects, found, strict=True)]
+    for each, results in list(zip(objects, found, strict=True))[1 : len(loaded)]:
+        each["difference_to_first"] = as_plain(differences(results, found[0]))
     from chesslm.eval.table import print_tables
 
     print_tables(objects)
@@ -98,68 +115,32 @@ def evaluate(
     return objects
 
 
-Found = list[tuple[dict[str, Any], dict[str, Result]]]
-"""What each model or baseline is, and its results by suite."""
+def _measure(subjects: Sequence["Subject"], run: "Run", suites: Sequence[str]) -> list[dict[str, Result]]:
+    """The results of each subject, by name."""
+    from chesslm.eval.suites import SUITES
 
-
-def _measure(
-    models: Sequence[Any],
-    chosen: dict[str, Games],
-    dataset: Dataset | None,
-    plies: int,
-    seed: int,
-    pool: Executor,
-    progress: "_Progress",
-) -> Found:
-    from chesslm.eval.baselines import fit_ngram
-    from chesslm.eval.legality import HeldOut, legality, summarize
-    from chesslm.eval.moves import uniform_over_legal
-    from chesslm.eval.novel import first_novel_ply
-    from chesslm.eval.positions import find_positions
-    from chesslm.eval.scorers import ModelScorer
-
-    progress.step("finding the legal moves")
-    held = {
-        name: HeldOut(games.codes, find_positions(games.codes, pool), games.sources) for name, games in chosen.items()
-    }
-    ngram = None
-    if dataset:
-        progress.step("counting the training games' moves")
-        # The games of all suites at once: the training games are gone through once, and that is what takes the time.
-        codes = [game for games in held.values() for game in games.codes]
-        train, tokenizer = dataset.splits["train"], get_tokenizer(dataset.notation)
-        novel = first_novel_ply(codes, train, tokenizer)
-        ngram = fit_ngram(train, tokenizer, codes)
-        for name, games in held.items():
-            held[name] = replace(games, first_novel=novel[: len(games.codes)])
-            novel = novel[len(games.codes) :]
-
-    def result(what: str, scorer: Any, name: str) -> Result:
-        advance = progress.bar(what, len(held[name].positions))
-        return legality(scorer, held[name], pool, plies, seed, advance)
-
-    found: Found = []
-    for loaded in models:
-        scorer = ModelScorer(loaded)
-        found.append((_about_model(loaded), {f"legality{name}": result(loaded.name, scorer, name) for name in held}))
-    if ngram:
-        found.append((NGRAM, {f"legality{name}": result(NGRAM["name"], ngram, name) for name in held}))
-    uniform = {
-        f"legality{name}": summarize(uniform_over_legal(games.positions), games, pool, seed)
-        for name, games in held.items()
-    }
-    return [*found, (UNIFORM, uniform)]
+    measures = [SUITES[suite](run) for suite in suites]
+    return [{name: result for measure in measures for name, result in measure(each).items()} for each in subjects]
 
 
 def _check(
-    suites: Sequence[str], games: str | None, random: int, limit: int, plies: int, outputs: Sequence[Path | None]
+    suites: Sequence[str],
+    games: str | None,
+    random: int,
+    limit: int,
+    plies: int,
+    prompts: Path | None,
+    outputs: Sequence[Path | None],
 ) -> None:
     for suite in suites:
         if suite not in SUITES:
             raise InputError(f"unknown suite {suite!r}; suites are {', '.join(SUITES)}")
     if limit < 1 or random < 0 or plies < 0:
         raise InputError("--limit takes a number of games of 1 or more, --random and --plies one of 0 or more")
-    if games is None and not random:
+    if prompts and "squares" not in suites:
+        raise InputError("--prompts is for the suite squares: add --suite squares")
+    needs_none = {"selfplay", "rules", *(("squares",) if prompts else ())}
+    if games is None and not random and not needs_none.issuperset(suites):
         raise InputError("no games to measure on; give --games a PGN or a dataset folder, or --random a number")
     for path in outputs:
         if path is None:
@@ -174,6 +155,12 @@ def _check(
             raise files.explain(OSError(error.errno, error.strerror), path) from error
 
 
+def _check_notations(suites: Sequence[str], notations: Sequence[str]) -> None:
+    """Square prompts alone for models that cannot be asked them would leave nothing to show."""
+    if tuple(suites) == ("squares",) and not {"uci-move", "uci-square"} & set(notations):
+        raise InputError(f"the suite squares is defined for uci-move and uci-square, not for {', '.join(notations)}")
+
+
 def _training_games(games: str | None, data: Path | None) -> Dataset | None:
     if data:
         return open_dataset(data)
@@ -186,10 +173,13 @@ def _read(games: str, limit: int, seed: int, pool: Executor) -> Games:
     return from_pgn(games, limit, seed, pool)
 
 
-def _about_data(chosen: dict[str, Games], seed: int) -> dict[str, Any]:
+def _about_data(chosen: dict[str, Games], prompts: Path | None, seed: int) -> dict[str, Any]:
     """The games, the random ones beside the others if there are both."""
+    if not chosen:
+        path, digest = (str(prompts), files.sha256(prompts)) if prompts else ("none", None)
+        return {"path": path, "sha256": digest, "games": 0, "seed": seed}
     about = {
-        name: {"path": games.path, "sha256": games.sha256, "games": len(games.codes), "seed": seed}
+        name: {"path": games.path, "sha256": games.sha256, "games": len(games.games), "seed": seed}
         for name, games in chosen.items()
     }
     first = about.pop(next(iter(about)))
@@ -216,12 +206,8 @@ class _Progress:
 
     shown: Any
 
-    def step(self, what: str) -> None:
-        """A new step of unknown length."""
-        self.bar(what, None)
-
     def bar(self, what: str, total: int | None) -> Any:
-        """A new step; returns what to call with the plies done."""
+        """A new step; returns what to call with what is done of it."""
         for task in self.shown.task_ids:
             self.shown.remove_task(task)
         task = self.shown.add_task(what, total=total)

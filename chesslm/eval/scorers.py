@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel
-from chesslm.tokenizer import BOS, GameTokenizer
+from chesslm.tokenizer import GameTokenizer, TokenIds
 
 NO_LIMIT = 1 << 30
 """The context of a scorer that looks back as far as you like."""
@@ -35,7 +35,7 @@ class TokenTree:
         parent: the node that each one follows, always an earlier one; -1 for the first.
     """
 
-    ids: NDArray[np.uint16]
+    ids: TokenIds
     parent: NDArray[np.int32]
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class TokenTree:
         return bool((self.parent == np.arange(-1, len(self) - 1)).all())
 
 
-def chain(ids: NDArray[np.uint16]) -> TokenTree:
+def chain(ids: TokenIds) -> TokenTree:
     """A plain game as a tree."""
     return TokenTree(ids, np.arange(-1, len(ids) - 1, dtype=np.int32))
 
@@ -84,10 +84,10 @@ class ModelScorer:
     loaded: LoadedModel
 
     def __post_init__(self) -> None:
-        probe = torch.full((1, 1), BOS, device=self.loaded.device)
+        probe = torch.full((1, 1), self.tokenizer.bos, device=self.loaded.device)
         with torch.inference_mode():
             whole = self.loaded.model(input_ids=probe, use_cache=False).logits
-            if not torch.allclose(whole, self._head(self._body(input_ids=probe)), rtol=1e-3, atol=1e-3):
+            if not torch.allclose(whole, self.head(self._body(input_ids=probe)), rtol=1e-3, atol=1e-3):
                 raise InputError(f"{self.loaded.path}: its logits are not those of its head alone (scaled or capped)")
 
     @property
@@ -103,8 +103,8 @@ class ModelScorer:
     def _body(self, **inputs: torch.Tensor) -> torch.Tensor:
         return self.loaded.model.base_model(**inputs, use_cache=False)[0]
 
-    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """In fp32: bf16 logits lie up to 0.06 apart, and likely moves would tie."""
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What follows hidden states, in fp32: bf16 logits lie up to 0.06 apart, and likely moves would tie."""
         head: Any = self.loaded.model.get_output_embeddings()
         return head(hidden.float())
 
@@ -113,17 +113,17 @@ class ModelScorer:
         """One forward pass."""
         device = self.loaded.device
         # Not <pad>: transformers would ask for a mask, which right padding does not need.
-        inputs = {"input_ids": padded([tree.ids for tree in trees], BOS).to(device)}
+        inputs = {"input_ids": padded([tree.ids for tree in trees], self.tokenizer.bos).to(device)}
         if not all(tree.is_chain for tree in trees):
             sees = ancestors(trees)
             inputs["attention_mask"] = sees[:, None].to(device)
             inputs["position_ids"] = (sees.sum(-1) - 1).to(device)
         with self.loaded.autocast():
             hidden = self._body(**inputs)
-        return self._head(hidden)[..., : len(self.tokenizer)]
+        return self.head(hidden)[..., : len(self.tokenizer)]
 
 
-def padded(rows: Sequence[NDArray[np.uint16]], fill: int) -> torch.Tensor:
+def padded(rows: Sequence[TokenIds], fill: int) -> torch.Tensor:
     """Rows of unequal length as one int64 tensor, filled up on the right."""
     out = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
     for i, row in enumerate(rows):

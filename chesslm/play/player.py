@@ -11,7 +11,7 @@ but what is left to say about the raw choice.
 
 A model can look back at so many tokens and no further; dropping the oldest moves would leave it a game that was
 never played. Past its context it therefore plays uniformly random legal moves, and the choice says so
-(``policy == "context"``): with 512 tokens that is from the 512th ply on.
+(``policy == "context"``): with 512 tokens that is from the 512th ply on in uci-move.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ import chess
 import numpy as np
 
 from chesslm import boards
+from chesslm.conditions import Headers
 from chesslm.errors import InputError
 from chesslm.play.thought import Candidate, Reader, Thought
 
@@ -105,15 +106,24 @@ class ModelPlayer:
         policy: what to do about an illegal raw choice: mask or retry.
         temperature: 0 takes the likeliest token; above, tokens are drawn with logits divided by it.
         seed: of the draws; None for others each time.
+        headers: what a model that takes conditions is told of the game.
 
     Raises:
-        InputError: no such policy, or no such temperature.
+        InputError: no such policy, no such temperature, or a rating for a model that takes none.
     """
 
     def __init__(
-        self, loaded: "LoadedModel", policy: str = "mask", temperature: float = 0.0, seed: int | None = None
+        self,
+        loaded: "LoadedModel",
+        policy: str = "mask",
+        temperature: float = 0.0,
+        seed: int | None = None,
+        headers: Headers | None = None,
     ) -> None:
         check_policy(policy, temperature)
+        if headers and (headers.white_elo or headers.black_elo) and "elo" not in loaded.tokenizer.conditions:
+            raise InputError(f"{loaded.name} was not told ratings in training, so it cannot play as one")
+        self._headers = headers
         self.name, self.policy, self.temperature = loaded.name, policy, temperature
         self.context = loaded.context
         self._tokenizer = loaded.tokenizer
@@ -151,7 +161,8 @@ class ModelPlayer:
         """What the model would write here; None past the context."""
         if board.root() != chess.Board():
             raise InputError("a model of move sequences plays only from the standard position, not from a FEN")
-        ids = self._tokenizer.encode(boards.to_codes(board.move_stack)).ids.tolist()
+        game = self._tokenizer.encode(boards.to_codes(board.move_stack), headers=self._headers)
+        ids = [*game.ids.tolist(), *self._tokenizer.lead(len(board.move_stack))]
         thought = Thought(self._reader, self._tokenizer, board, ids, room=self.context - len(ids))
         return thought if thought.fits else None
 

@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from chesslm import __version__, boards, files
+from chesslm.conditions import Headers
 from chesslm.errors import FailureError, InputError
 from chesslm.play.player import Choice, ModelPlayer, Player, check_policy
 from chesslm.play.screen import board_lines, hint_lines, new_console, read_move
@@ -107,6 +108,8 @@ def play(
     color: str = "white",
     temperature: float = 0.0,
     policy: str = "mask",
+    white_elo: int | None = None,
+    black_elo: int | None = None,
     notation: str | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -118,6 +121,7 @@ def play(
         color: of the person: white, black or random.
         temperature: 0 plays what is likeliest.
         policy: what the model does when its choice is illegal: mask or retry.
+        white_elo, black_elo: ratings that a model trained with ``--condition elo`` is told.
         notation: how the model writes moves, if it does not say.
         seed: of a random colour and of the draws; None for others each time.
         device: auto, cpu, cuda or mps.
@@ -132,7 +136,8 @@ def play(
         from chesslm.model import load_model
 
         # One move at a time bf16 is no quicker, and its coarse logits make ties of the likeliest moves.
-        player = ModelPlayer(load_model(model, notation, device, precision="fp32"), policy, temperature, seed)
+        loaded = load_model(model, notation, device, precision="fp32")
+        player = ModelPlayer(loaded, policy, temperature, seed, Headers(white_elo, black_elo))
     drawn = bool(np.random.default_rng(seed).integers(2))
     console = new_console()
     try:

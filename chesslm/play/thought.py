@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from chesslm import boards
 from chesslm.boards import Illegal
 from chesslm.notation import legal_spellings
-from chesslm.tokenizer import SPECIALS, GameTokenizer
+from chesslm.tokenizer import GameTokenizer
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel
@@ -76,6 +76,7 @@ class Thought:
         self._logits: dict[Path, NDArray[np.float32]] = {}
         self._known: dict[tuple[Path, float], NDArray[np.float64]] = {}
         self._followed = False
+        self._special_names = frozenset(tokenizer.tokens[i] for i in np.flatnonzero(tokenizer.is_special))
 
     @property
     def fits(self) -> bool:
@@ -154,11 +155,12 @@ class Thought:
             extensions, can_end = self._notation.extensions(path), self._can_end(path)
             if can_end:
                 yield path
+            special = self._special_names
             tokens = (self._tokenizer.tokens[i] for i in np.argsort(-self._log_probabilities(path)))
             whole = (
                 (*path, token)
                 for token in tokens
-                if token not in SPECIALS
+                if token not in special
                 and (not self._notation.extensions((*path, token)) if token in extensions else not can_end)
             )
             yield from islice(whole, SHOWN)
@@ -176,7 +178,7 @@ class Thought:
         if known is None:
             logits = self._logits[path][: len(self._tokenizer)].astype(np.float64)
             if not self._can_end(path):
-                logits[: len(SPECIALS)] = -np.inf
+                logits[self._tokenizer.is_special] = -np.inf
             logits = (logits - logits.max()) / temperature
             known = self._known[path, temperature] = logits - np.log(np.exp(logits).sum())
         return known

@@ -1,0 +1,257 @@
+"""Writing games: a model chooses token after token, the rules of chess judge each move; many games at once.
+
+Openings go in, written games come out, with how each ended. All rows hold equally many tokens at any time: as many as
+every game has to begin with are read in one pass, then one token a row and pass, be it given (the rest of a longer
+opening, a move number) or chosen. So rows need no padding and no mask, and a game leaves the batch once it is over.
+
+A move is written as docs/metrics.md says: special tokens are taken out, except where a move begun may be over
+(``e7 e8``): there any token that does not go on with it ends it. That token is thrown away, and the next move begins
+with the same scores, less the special tokens and those that would have gone on.
+
+Cost with a model: one forward pass of one token a row for each token of the longest game, so 290 passes for games of
+300 plies from 10 given ones in uci-move, 580 in uci-square; attention reads the keys and values of the whole row.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import chess
+import numpy as np
+from numpy.typing import NDArray
+
+from chesslm import boards, generate
+from chesslm.eval.steppers import Stepper
+from chesslm.tokenizer import GameTokenizer
+
+MAX_PLIES = generate.MAX_PLIES
+"""A game that has not ended by then is broken off."""
+GAMES_AT_ONCE = 100
+"""Rows of a batch: 0.5 GB of keys and values for 8 layers of 256 at 300 tokens in fp32."""
+
+Moves = tuple[chess.Move, ...]
+
+
+class Ending(StrEnum):
+    """How a written game ended."""
+
+    ILLEGAL = "illegal move"
+    CHECKMATE = "checkmate"
+    STALEMATE = "stalemate"
+    REPETITION = "draw by repetition"
+    FIFTY_MOVES = "fifty moves"
+    MATERIAL = "insufficient material"
+    BROKEN_OFF = "300 plies"
+    CONTEXT_FULL = "context full"
+
+
+BY_THE_RULES = {
+    chess.Termination.CHECKMATE: Ending.CHECKMATE,
+    chess.Termination.STALEMATE: Ending.STALEMATE,
+    chess.Termination.INSUFFICIENT_MATERIAL: Ending.MATERIAL,
+    chess.Termination.FIFTY_MOVES: Ending.FIFTY_MOVES,
+    chess.Termination.SEVENTYFIVE_MOVES: Ending.FIFTY_MOVES,
+    chess.Termination.THREEFOLD_REPETITION: Ending.REPETITION,
+    chess.Termination.FIVEFOLD_REPETITION: Ending.REPETITION,
+}
+
+
+@dataclass(frozen=True)
+class WrittenGame:
+    """A game that was written.
+
+    Attributes:
+        moves: all legal ones, those of the opening first.
+        given: plies of the opening.
+        ending: how it ended.
+        illegal: why the move that ended it is illegal; None where none did.
+    """
+
+    moves: Moves
+    given: int
+    ending: Ending
+    illegal: boards.Illegal | None = None
+
+    @property
+    def written(self) -> int:
+        """Legal plies that were written."""
+        return len(self.moves) - self.given
+
+
+def write_games(
+    stepper: Stepper,
+    openings: Sequence[Moves],
+    temperature: float = 0.0,
+    seed: int = 1,
+    at_once: int = GAMES_AT_ONCE,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[WrittenGame]:
+    """Have a game written from each opening.
+
+    Args:
+        stepper: what chooses.
+        openings: moves that are given, legal from the standard start.
+        temperature: 0 takes the likeliest token (of equal ones the first of the vocabulary); above, tokens are drawn
+            with scores divided by it.
+        seed: with the number of a game and of the plies given to it, what all its draws come from: they do not depend
+            on the other games, nor on how many are written at once (other than by the rounding of scores).
+        at_once: rows of a batch.
+        advance: told of games done.
+
+    Returns:
+        A game for each opening, in their order.
+    """
+    pen = _Pen(stepper.tokenizer, stepper.context, temperature)
+    rows = [
+        pen.start(opening, np.random.default_rng([seed, len(opening), number]))
+        for number, opening in enumerate(openings)
+    ]
+    for first in range(0, len(rows), at_once):
+        batch = rows[first : first + at_once]
+        going_on = [row for row in batch if row.ending is None]
+        advance(len(batch) - len(going_on))
+        _write_together(stepper, pen, going_on, advance)
+    return [row.game() for row in rows]
+
+
+def _write_together(stepper: Stepper, pen: "_Pen", rows: "list[_Row]", advance: Callable[[int], None]) -> None:
+    """Write some games to their ends."""
+    if not rows:
+        return
+    stepper.begin()
+    n = min(len(row.waiting) for row in rows)
+    while rows:
+        scores_RV = stepper.read(np.array([row.take(n) for row in rows], dtype=np.int64))
+        for row, scores in zip(rows, scores_RV, strict=True):
+            if not row.waiting:
+                pen.write(row, scores)
+        going_on = [i for i, row in enumerate(rows) if row.ending is None]
+        if len(going_on) < len(rows):
+            advance(len(rows) - len(going_on))
+            if going_on:
+                stepper.keep(going_on)
+        rows = [rows[i] for i in going_on]
+        n = 1
+    stepper.begin()
+
+
+@dataclass
+class _Row:
+    """A game being written.
+
+    Attributes:
+        board: with the legal moves so far.
+        given: plies of the opening.
+        random: what its draws come from.
+        waiting: tokens of the game that are not read yet.
+        length: tokens of the game, those included.
+        begun: tokens of the move being written.
+        went_on: tokens that would have gone on with the move before; they do not follow it, since it is over.
+        ending: how it ended; None: it goes on.
+        illegal: as in ``WrittenGame``.
+    """
+
+    board: chess.Board
+    given: int
+    random: np.random.Generator
+    waiting: list[int] = field(default_factory=list)
+    length: int = 0
+    begun: tuple[str, ...] = ()
+    went_on: frozenset[str] = frozenset()
+    ending: Ending | None = None
+    illegal: boards.Illegal | None = None
+
+    def add(self, ids: Sequence[int]) -> None:
+        """More tokens of the game."""
+        self.waiting += ids
+        self.length += len(ids)
+
+    def take(self, n: int) -> list[int]:
+        """Tokens to be read now."""
+        taken, self.waiting = self.waiting[:n], self.waiting[n:]
+        return taken
+
+    def game(self) -> WrittenGame:
+        """The game, once it has ended."""
+        assert self.ending
+        return WrittenGame(tuple(self.board.move_stack), self.given, self.ending, self.illegal)
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """How games are written: the notation, the tokens that fit into a row, and how a token is chosen."""
+
+    tokenizer: GameTokenizer
+    context: int
+    temperature: float
+
+    def start(self, opening: Moves, random: np.random.Generator) -> _Row:
+        """A game of which only the opening is there."""
+        notation = self.tokenizer.notation
+        row = _Row(chess.Board(), len(opening), random)
+        for move in opening:
+            row.went_on = notation.extensions(notation.spell(move, row.board))
+            row.board.push(move)
+        row.add(self.tokenizer.encode(boards.to_codes(opening)).ids.tolist())
+        self._next_move(row)
+        return row
+
+    def write(self, row: _Row, scores: NDArray[np.float32]) -> None:
+        """Choose the next token, by the scores after all tokens of a game that goes on."""
+        notation = self.tokenizer.notation
+        while not row.waiting and row.ending is None:
+            goes_on = notation.extensions(row.begun)
+            may_be_over = bool(row.begun) and notation.parse(row.begun, row.board) is not None
+            token = self._choose(scores if may_be_over else self._of_moves(row, scores), row.random)
+            name = self.tokenizer.tokens[token]
+            if name in goes_on:
+                row.begun = (*row.begun, name)
+                row.add([token])
+                if not notation.extensions(row.begun):
+                    self._end_move(row)
+            elif may_be_over:
+                self._end_move(row)
+            else:
+                row.ending, row.illegal = Ending.ILLEGAL, boards.Illegal.NOT_A_MOVE
+        self._check_room(row)
+
+    def _of_moves(self, row: _Row, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores without those of tokens that no move goes on with, or none begins with."""
+        scores = np.where(self.tokenizer.is_special, -np.inf, scores)
+        if row.went_on and not row.begun:
+            scores[[self.tokenizer.ids[token] for token in row.went_on]] = -np.inf
+        return scores
+
+    def _choose(self, scores: NDArray[np.float32], random: np.random.Generator) -> int:
+        if not self.temperature:
+            return int(scores.argmax())
+        up_to = np.exp((scores.astype(np.float64) - scores.max()) / self.temperature).cumsum()
+        return int(np.searchsorted(up_to, random.random() * up_to[-1], side="right"))
+
+    def _end_move(self, row: _Row) -> None:
+        """Make the move that is written, or end the game with it."""
+        move = self.tokenizer.notation.parse(row.begun, row.board)
+        row.illegal = boards.illegal_kind(row.board, move)
+        if row.illegal or move is None:
+            row.ending = Ending.ILLEGAL
+            return
+        row.board.push(move)
+        row.begun, row.went_on = (), self.tokenizer.notation.extensions(row.begun)
+        self._next_move(row)
+
+    def _next_move(self, row: _Row) -> None:
+        """End the game if it is over, else put down what stands before its next move."""
+        outcome = boards.outcome(row.board)
+        if outcome:
+            row.ending = BY_THE_RULES[outcome.termination]
+        elif row.board.ply() >= MAX_PLIES:
+            row.ending = Ending.BROKEN_OFF
+        else:
+            if before := self.tokenizer.lead(row.board.ply()):
+                row.add(list(before))
+                row.went_on = frozenset()
+            self._check_room(row)
+
+    def _check_room(self, row: _Row) -> None:
+        if row.ending is None and row.length >= self.context:
+            row.ending = Ending.CONTEXT_FULL

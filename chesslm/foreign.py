@@ -1,0 +1,168 @@
+"""The notation of a tokenizer that chesslm did not make: a text model's own, or that of someone else's chess model.
+
+A move's word is encoded alone, in the place that the layout gives it, so no token crosses a move:
+
+    text                1. e4 e5 2. Nf3       each move with the space before it
+    pgn-char            1.e4 e5 2.Nf3         each move with the space behind it; so pgn-char-spaced, bpe
+    san, uci-move       Nf3, g1f3             each move alone
+    uci-square          g1 f3                 each square alone
+
+What the tokens spell is the text that they stand for, whatever the tokenizer does to spaces. A move that no space
+ends, such as `` Qh5``, may go on (``+``): it ends as soon as the next token does not.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from chesslm import words
+from chesslm.errors import InputError
+from chesslm.notation import Notation, Tokens, check_name
+from chesslm.tokenizer import Foreign, GameTokenizer
+
+CONTEXT = 2048
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a move and its number stand in the text.
+
+    Attributes:
+        before, after: a move's word.
+        number: the move number in front of White's move, with ``{}`` for it; None: there is none.
+    """
+
+    before: str = ""
+    after: str = ""
+    number: str | None = None
+
+
+LAYOUTS = {
+    "text": Layout(before=" ", number=" {}."),
+    "pgn-char": Layout(after=" ", number="{}."),
+    "pgn-char-spaced": Layout(after=" ", number="{}. "),
+    "bpe": Layout(after=" ", number="{}."),
+    "san": Layout(),
+    "uci-move": Layout(),
+    "uci-square": Layout(),
+}
+_SPACES = str.maketrans({"Ġ": " ", "▁": " "})
+"""How byte-level and SentencePiece tokenizers write a space."""
+
+
+def foreign_tokenizer(source: str, notation: str) -> GameTokenizer:
+    """The tokenizer of a folder or hub id, for games in a notation.
+
+    Raises:
+        InputError: there is none, it cannot write moves, or it has no token to begin a game with.
+    """
+    check_name(notation)
+    from tokenizers import Tokenizer
+
+    try:
+        plain = Tokenizer.from_file(str(_file(source, "tokenizer.json")))
+        config = json.loads(_file(source, "tokenizer_config.json").read_text())
+        added = json.loads(plain.to_str())["added_tokens"]
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{source}: no tokenizer that can be loaded ({first})") from error
+    ids: dict[str, int] = plain.get_vocab(with_added_tokens=True)
+    named = {name: ids.get(_content(config.get(f"{name}_token"))) for name in ("bos", "eos", "pad", "unk")}
+    bos = next((i for i in (named["bos"], named["eos"], named["pad"]) if i is not None), None)
+    if bos is None:
+        raise InputError(f"{source}: its tokenizer has no bos, eos or pad token to begin a game with")
+    size = max(ids.values()) + 1
+    specials = frozenset({*(each["id"] for each in added if each["special"]), *named.values()} - {None})
+    alphabet = frozenset(
+        "".join(words.geometric_moves()) if _kind(notation) == "uci" else "BKNOQRabcdefgh12345678x=+#-"
+    )
+    alphabet |= frozenset(" .0123456789")
+    tokens: list[str] = []
+    taken: set[str] = set()
+    by_id = {i: token for token, i in ids.items()}
+    for i in range(size):
+        text = by_id.get(i, "").translate(_SPACES)
+        usable = i not in specials and text and text not in taken and alphabet.issuperset(text)
+        tokens.append(text if usable else f"<{i}>")
+        taken.add(tokens[-1])
+    vocabulary = tuple(text for i, text in enumerate(tokens) if text != f"<{i}>")
+    made = _notation(source, notation, vocabulary, lambda text: _encode(plain, tokens, text))
+    return GameTokenizer(made, foreign=Foreign(tuple(tokens), specials, bos, named["eos"], source))
+
+
+def _encode(plain: Any, tokens: list[str], text: str) -> Tokens:
+    return tuple(tokens[i] for i in plain.encode(text, add_special_tokens=False).ids)
+
+
+def _file(source: str, name: str) -> Path:
+    """A file of a folder, or of a hub id."""
+    if Path(source).is_dir():
+        return Path(source) / name
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(source, name))
+
+
+def _content(token: Any) -> str:
+    """A special token as tokenizer_config.json has it: its text, or an object that holds it."""
+    return str(token.get("content") if isinstance(token, dict) else token)
+
+
+def _kind(notation: str) -> words.Kind:
+    return "uci" if notation.startswith("uci") else "san"
+
+
+def _notation(source: str, name: str, vocabulary: Tokens, encode: Callable[[str], Tokens]) -> Notation:
+    layout, kind = LAYOUTS[name], _kind(name)
+    every = words.geometric_sans() if kind == "san" else words.geometric_moves()
+
+    @cache
+    def split(word: str) -> Tokens:
+        if name == "uci-square":
+            return (*encode(word[:2]), *encode(word[2:4]), *(encode(word[4:]) if len(word) > 4 else ()))
+        return encode(f"{layout.before}{word}{layout.after}")
+
+    # What the tokenizer keeps of the spaces around a move.
+    sample = "e2e4" if kind == "uci" else "e4"
+    before, found, after = "".join(split(sample)).partition(sample)
+    if not found or not frozenset(vocabulary).issuperset(split(sample)):
+        raise InputError(f"{source}: its tokenizer cannot write {sample} as {name} has it; name another --notation")
+    spelled = frozenset(f"{before}{word}{after}" for word in every)
+    beginnings = frozenset(text[:n] for text in spelled for n in range(1, len(text) + 1))
+
+    @cache
+    def go_on(text: str) -> frozenset[str]:
+        return frozenset(token for token in vocabulary if text + token in beginnings)
+
+    @cache
+    def lead(move: int) -> Tokens:
+        return (
+            encode((layout.number or "").format(move).removeprefix(" " if move == 1 else "")) if layout.number else ()
+        )
+
+    return Notation(
+        name=name,
+        context=CONTEXT,
+        vocabulary=vocabulary,
+        words=kind,
+        split=split,
+        join=lambda tokens: "".join(tokens).removeprefix(before).removesuffix(after),
+        extensions=lambda begun: go_on("".join(begun)),
+        ends=lambda tokens: "".join(tokens) in spelled,
+        pattern="",
+        lead=lambda ply: lead(ply // 2 + 1) if ply % 2 == 0 else (),
+    )
+
+
+def save_foreign(foreign: Foreign, folder: Path) -> None:
+    """Write the tokenizer's files, so that transformers 4 and 5 load them."""
+    shutil.copyfile(_file(foreign.source, "tokenizer.json"), folder / "tokenizer.json")
+    config = json.loads(_file(foreign.source, "tokenizer_config.json").read_text())
+    # transformers 5 names a class here that version 4 does not know.
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
