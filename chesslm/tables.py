@@ -116,7 +116,7 @@ def about_metric(key: str) -> About:
 def place(key: str) -> tuple[int, str]:
     """Where a metric stands in a table, for sorting; a level of chance behind what it is the chance of."""
     known = key.replace("_chance_", "_")
-    return (list(METRICS).index(known), key) if known in METRICS else (len(METRICS), key)
+    return (list(METRICS).index(known), "_chance_" * (known != key)) if known in METRICS else (len(METRICS), key)
 
 
 def row(label: str, metrics: Sequence[Any], about: About) -> Row:
