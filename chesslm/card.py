@@ -10,10 +10,20 @@ tags: [chess, chesslm, {notation}]
 ---
 """
 
+TEXTS = {
+    "san": ("SAN, each move with the space behind it", "e4 e5 Nf3 "),
+    "pgn-char": ("numbered SAN, each move with the space behind it", "1.e4 e5 2.Nf3 "),
+    "pgn-char-spaced": ("numbered SAN, each move with the space behind it", "1. e4 e5 2. Nf3 "),
+    "bpe": ("numbered SAN, each move with the space behind it", "1.e4 e5 2.Nf3 "),
+    "text": ("numbered SAN", "1. e4 e5 2. Nf3"),
+}
+"""What text is in the notations that do not write UCI, with an example."""
+
 
 def model_card(about: dict[str, Any]) -> str:
     """The text of a model card; what ``about`` does not say is left out."""
     notation = about.get("notation", "unknown")
+    what, example = TEXTS.get(notation, ("moves in UCI", "e2e4 e7e5 g1f3"))
     lines = [
         HEADER.format(license="apache-2.0", notation=notation),
         "# A chess-move language model",
@@ -24,14 +34,14 @@ def model_card(about: dict[str, Any]) -> str:
         *_figures(about.get("validation") or {}),
         "## Use",
         "",
-        "It loads in plain transformers; text is moves in UCI:",
+        f"It loads in plain transformers; text is {what}:",
         "",
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
         'model = AutoModelForCausalLM.from_pretrained("FOLDER")',
         'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
-        'ids = tokenizer("e2e4 e7e5 g1f3", return_tensors="pt").input_ids',
+        f'ids = tokenizer("{example}", return_tensors="pt").input_ids',
         "next_move = tokenizer.decode(model(ids).logits[0, -1].argmax())",
         "```",
         "",
