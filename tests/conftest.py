@@ -140,3 +140,14 @@ def tiny_models(tiny_datasets: Mapping[str, Path], tmp_path_factory: pytest.Temp
 def tiny_model(tiny_models: Mapping[str, Path]) -> Path:
     """The tiny checkpoint of uci-move."""
     return tiny_models["uci-move"]
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread for torch in this process: models as small as these gain nothing from a second one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -23,6 +23,14 @@ def random_game(seed: int, plies: int) -> MoveCodes:
     return to_codes(board.move_stack)
 
 
+def san_game(moves: str) -> MoveCodes:
+    """A game from its moves in SAN."""
+    board = chess.Board()
+    for word in moves.split():
+        board.push_san(word)
+    return to_codes(board.move_stack)
+
+
 @st.composite
 def games(draw: st.DrawFn, max_plies: int = 200) -> list[chess.Move]:
     """Legal games of any length up to ``max_plies``; smaller examples are shorter games."""

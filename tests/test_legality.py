@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import Cli
 from oracles import Indifferent, Oracle, always, uniform
-from random_games import random_game, tokenizer_of
+from random_games import random_game, san_game, tokenizer_of
 
 from chesslm import boards, parallel
 from chesslm.boards import MoveCodes
@@ -24,14 +24,16 @@ from chesslm.config import ModelConfig
 from chesslm.eval import moves as moves_module
 from chesslm.eval import trees as trees_module
 from chesslm.eval.baselines import UniformLegal
-from chesslm.eval.games import from_pgn
+from chesslm.eval.games import from_dataset, from_pgn
 from chesslm.eval.legality import HeldOut, legality, summarize
 from chesslm.eval.moves import MoveScores, score_moves, uniform_over_legal
 from chesslm.eval.positions import find_positions
 from chesslm.eval.results import Result
+from chesslm.eval.run import evaluate
 from chesslm.eval.scorers import ModelScorer, Scorer, TokenTree, chain
 from chesslm.game import Game
 from chesslm.model import LoadedModel, new_gpt2
+from chesslm.shards import open_dataset
 from chesslm.tokenizer import SPECIALS, Role, get_tokenizer
 from chesslm.words import geometric_moves, is_promotion_step
 
@@ -39,16 +41,8 @@ NOTATIONS = ("uci-move", "uci-square")
 MORE = (*NOTATIONS, "san", "pgn-char", "bpe")
 
 
-def game(moves: str) -> MoveCodes:
-    """A game from its moves in SAN."""
-    board = chess.Board()
-    for word in moves.split():
-        board.push_san(word)
-    return boards.to_codes(board.move_stack)
-
-
 # A pawn promotes, another could; rooks stand where a pawn would promote.
-PROMOTIONS = game(
+PROMOTIONS = san_game(
     "a4 b5 axb5 a6 bxa6 Bb7 axb7 Nc6 bxa8=N Qxa8 Rxa8+ Nd8 Rb8 c5 Rb7 c4 Rxd7 c3 Rxd8+ Kxd8 Nf3 cxb2 Ng1 bxc1=Q Qxc1"
 )
 GAMES = [PROMOTIONS, *(random_game(seed, 20 + 5 * seed) for seed in range(8))]
@@ -582,3 +576,35 @@ def test_ctrl_c_leaves_nothing(seconds: float, tiny_model: Path, tiny_pgn: Path,
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "chesslm: stopped\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_games_are_read_once_for_all_suites(tiny_pgn: Path, tiny_dataset: Path, tiny_model: Path) -> None:
+    """The smaller sample is a part of the larger one, and standard input, which cannot be read again, will do."""
+    with parallel.processes(1) as pool:
+        for read in (
+            lambda n: from_pgn(str(tiny_pgn), n, 7, pool),
+            lambda n: from_dataset(open_dataset(tiny_dataset), n, 7),
+        ):
+            alone, part = read(9), read(200).first(9)
+            assert len(part.games) == 9 and part.drawn == alone.drawn
+            assert [game.codes.tolist() for game in part.games] == [game.codes.tolist() for game in alone.games]
+    command = [sys.executable, "-m", "chesslm", "evaluate", str(tiny_model), "--games", "-", "--limit", "5"]
+    done = subprocess.run(
+        [*command, "--suite", "legality,mate-in-one"], input=tiny_pgn.read_bytes(), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"") and b"Mate in one" in done.stdout
+
+
+def test_models_are_compared_game_by_game(tiny_models: Mapping[str, Path], tiny_pgn: Path, tmp_path: Path) -> None:
+    """With itself a model has no difference, for certain; with another, that of the two figures."""
+    first, other = str(tiny_models["uci-move"]), str(tiny_models["uci-square"])
+    objects = evaluate(
+        [first, first, other], games=str(tiny_pgn), limit=20, plies=0, workers=1, precision="fp32", quiet=True
+    )
+    assert "difference_to_first" not in objects[0]
+    same, apart = (each["difference_to_first"]["legality"] for each in objects[1:3])
+    assert {"legal_argmax", "bits_per_move", "fully_legal_games"} <= same.keys() & apart.keys()
+    assert all(metric["value"] == metric["low"] == metric["high"] == 0 for metric in same.values())
+    left, right = (each["suites"]["legality"]["metrics"]["bits_per_move"]["value"] for each in (objects[2], objects[0]))
+    assert apart["bits_per_move"]["value"] == pytest.approx(left - right)
+    assert apart["bits_per_move"]["low"] < left - right < apart["bits_per_move"]["high"]

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 
 import chess
@@ -19,6 +18,7 @@ from chesslm.play import thought
 from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer
 from chesslm.tokenizer import get_tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NOTATIONS = ("uci-move", "uci-square")
 
 RUY = "e2e4 e7e5 g1f3 b8c6 f1b5 a7a6 b5a4 g8f6 e1g1 f8e7"
@@ -26,15 +26,6 @@ RUY = "e2e4 e7e5 g1f3 b8c6 f1b5 a7a6 b5a4 g8f6 e1g1 f8e7"
 PROMOTION = "a2a4 b7b5 a4b5 a7a6 b5a6 c8b7 a6b7 a8a1 d2d4 h7h5 g2g4 h5g4 h2h4 g7g6 h4h5 g8f6 h5g6 h8h1"
 CHECKED = "e2e4 f7f5 d1h5"
 DRAWN = 150
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models as small as these gain nothing from a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @cache

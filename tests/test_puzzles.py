@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from odd_games import lively_game
 from oracles import Oracle, always, uniform
-from random_games import random_game
+from random_games import random_game, san_game
 from test_legality import random_model
 
 from chesslm import boards, engines, parallel
-from chesslm.boards import MoveCodes
 from chesslm.errors import FailureError, InputError
 from chesslm.eval.baselines import UniformLegal
 from chesslm.eval.positions import PHASES, find_positions
@@ -29,14 +28,6 @@ from chesslm.words import geometric_moves
 
 NOTATIONS = ("uci-move", "uci-square")
 GAMES = [*(random_game(seed, 110) for seed in range(12)), *(lively_game(seed, 110) for seed in range(12))]
-
-
-def game(moves: str) -> MoveCodes:
-    """A game from its moves in SAN."""
-    board = chess.Board()
-    for word in moves.split():
-        board.push_san(word)
-    return boards.to_codes(board.move_stack)
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +91,12 @@ def test_a_mate_may_be_seen_or_not(pool: parallel.Executor) -> None:
     """Played; overlooked; still possible when the game was given up; by two pieces."""
     played, missed, given_up = "f3 e5 g4 Qh4#", "f3 e5 g4 d6 a3", "f3 e5 g4"
     two = "e4 e5 Qh5 Nc6 Bc4 d6 Qxf7#"
-    found = {line: mates_in_one([game(line)], pool).rows[0] for line in (played, missed, given_up, two)}
+    found = {line: mates_in_one([san_game(line)], pool).rows[0] for line in (played, missed, given_up, two)}
     assert [found[line].ply for line in (played, missed, given_up)] == [3, 3, 3]
     assert [found[line].played for line in (played, missed, given_up, two)] == [True, False, False, True]
     assert names(found[missed].solutions) == ["d8h4"] and found[missed].pieces == {chess.QUEEN}
     assert names(found[two].solutions) == ["c4f7", "h5f7"][1:]
-    assert not mates_in_one([game("e4 e5 Qh5 Nf6 Qxf7+")], pool).rows, "the king takes"
+    assert not mates_in_one([san_game("e4 e5 Qh5 Nf6 Qxf7+")], pool).rows, "the king takes"
 
 
 def test_the_seed_draws_games_and_positions(mates: Puzzles, pool: parallel.Executor) -> None:
@@ -310,13 +301,13 @@ def fake_engine(tmp_path: Path) -> Callable[..., str]:
 def test_one_move_must_be_better_by_far(
     first: str, second: str, is_one: bool, fake_engine: Callable[..., str], pool: parallel.Executor
 ) -> None:
-    found = engine_puzzles([game("e4 e5 Nf3 Nc6")], fake_engine(first, second), pool)
+    found = engine_puzzles([san_game("e4 e5 Nf3 Nc6")], fake_engine(first, second), pool)
     assert len(found.rows) == is_one
 
 
 def plies_of(line: str, engine: str, pool: parallel.Executor) -> set[int]:
     """Where puzzles are found in copies of a game."""
-    return {puzzle.ply for puzzle in engine_puzzles([game(line)] * 16, engine, pool).rows}
+    return {puzzle.ply for puzzle in engine_puzzles([san_game(line)] * 16, engine, pool).rows}
 
 
 def test_neither_taking_back_nor_mate_in_one_is_a_puzzle(

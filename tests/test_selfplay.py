@@ -4,7 +4,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import chess
 import numpy as np
 import pytest
 import torch
-from random_games import random_game
+from random_games import random_game, san_game
 from scipy import stats
 
 from chesslm import boards, generate
@@ -32,24 +32,13 @@ from chesslm.model import LoadedModel, load_model, new_gpt2
 from chesslm.notation import get_notation, legal_spellings
 from chesslm.tokenizer import BOS, EOS, GameTokenizer, get_tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NOTATIONS = ("uci-move", "uci-square")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models as small as these gain nothing from a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def line(moves: str) -> Moves:
     """Moves from SAN."""
-    board = chess.Board()
-    for word in moves.split():
-        board.push_san(word)
-    return tuple(board.move_stack)
+    return tuple(boards.to_moves(san_game(moves)))
 
 
 # Pawns promote, and a rook steps to the last rank where a pawn would promote (Rd7-d8 at ply 18).

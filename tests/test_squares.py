@@ -12,6 +12,7 @@ import chess
 import numpy as np
 import pytest
 import torch
+from oracles import Indifferent
 from random_games import random_game
 
 from chesslm import boards
@@ -251,17 +252,6 @@ def test_a_player_who_knows_the_rules(name: str, prompts: list[Prompt]) -> None:
         if exact in found:
             assert found[exact] == pytest.approx(mean(prompts, task, lambda asked: 1 / len(asked.legal)))
     assert {key.rsplit("_chance")[0].rsplit("_legal")[0] for key in found if key.endswith("legal")} == set(tasks)
-
-
-@dataclass(frozen=True)
-class Indifferent:
-    """Every token of the vocabulary alike, special ones too."""
-
-    tokenizer: GameTokenizer
-    context: int = NO_LIMIT
-
-    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
-        return torch.zeros(len(trees), max(map(len, trees)), len(self.tokenizer))
 
 
 def test_indifference_in_squares(prompts: list[Prompt]) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -37,16 +38,23 @@ class Games:
         games: with what is known of them.
         path: file, folder or words that say what they are.
         sha256: of the file or the dataset; of the moves where there is neither.
+        drawn: the place of each in the order in which a sample was drawn.
     """
 
     games: list[Game]
     path: str
     sha256: str | None
+    drawn: Sequence[int] = ()
 
     @property
     def codes(self) -> list[boards.MoveCodes]:
         """The moves of each, legal from the standard start."""
         return [game.codes for game in self.games]
+
+    def first(self, limit: int) -> "Games":
+        """The sample of so many games: those of a larger one that were drawn first."""
+        kept = [place < limit for place in self.drawn]
+        return replace(self, games=list(compress(self.games, kept)), drawn=list(compress(self.drawn, kept)))
 
 
 def from_pgn(where: str, limit: int, seed: int, pool: Executor) -> Games:
@@ -80,9 +88,9 @@ def from_pgn(where: str, limit: int, seed: int, pool: Executor) -> Games:
     found = [(order, game) for (_, order, _), games in zip(taken, parsed, strict=True) for game in games][:limit]
     if not found:
         raise InputError(f"{where}: no usable game in it; is it a PGN of standard chess?")
-    games = [game for _, game in sorted(found, key=lambda each: each[0])]
-    name = source.name
-    return Games([replace(game, source=name) for game in games], where, source.sha256)
+    drawn = sorted(range(len(found)), key=lambda place: found[place][0])
+    games = [replace(found[place][1], source=source.name) for place in drawn]
+    return Games(games, where, source.sha256, drawn)
 
 
 def _usable(text: bytes) -> list[Game]:
@@ -99,14 +107,16 @@ def from_dataset(dataset: Dataset, limit: int, seed: int) -> Games:
     if split is None or not len(split):
         raise InputError(f"{dataset.folder}: no test games; prepare it with --test above 0, or give a PGN")
     tokenizer = dataset.tokenizer
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:limit])
+    order = np.random.default_rng(seed).permutation(len(split))[:limit]
+    drawn = np.argsort(order)
+    chosen = order[drawn]
     rows = split.table().take(chosen).to_pylist()
     known = {field.name for field in fields(Game)}
     games = [
         Game(boards.to_codes(tokenizer.decode_moves(split.game_ids(int(number)))), **_only(row, known))
         for number, row in zip(chosen, rows, strict=True)
     ]
-    return Games(games, f"{dataset.folder} (test)", dataset.sha256)
+    return Games(games, f"{dataset.folder} (test)", dataset.sha256, drawn.tolist())
 
 
 def _only(row: dict[str, Any], names: set[str]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from chesslm.eval.results import Metric
 
 RESAMPLES = 1000
 LEVEL = 95
+ENDS = ((100 - LEVEL) / 2, (100 + LEVEL) / 2)
+"""Percentiles that an interval goes from and to."""
 Z = 1.959964
 """The normal distribution has 2.5 % above."""
 Floats = NDArray[np.float64]
@@ -82,8 +84,20 @@ def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool
         return Metric(value, *rule_of_three(value, games), n, resampled)
     if games < 2:
         return Metric(value, None, None, n)
-    low, high = np.nanpercentile(resampled, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    low, high = np.nanpercentile(resampled, ENDS)
     return Metric(value, float(low), float(high), n, resampled)
+
+
+def difference(metric: Metric, other: Metric) -> Metric | None:
+    """How much a figure lies above another on the same games, with its paired interval; None if one has no resamples.
+
+    Both were resampled alike, so the difference of the resampled figures is the resampled difference: what makes
+    some games hard for both cancels out.
+    """
+    if metric.resampled is None or other.resampled is None:
+        return None
+    low, high = np.nanpercentile(metric.resampled - other.resampled, ENDS)
+    return Metric(metric.value - other.value, float(low), float(high), min(metric.n, other.n))
 
 
 def rule_of_three(value: float, trials: int) -> tuple[float, float]:

@@ -61,34 +61,6 @@ def _plain(metrics: Metrics) -> dict[str, Any]:
     return {key: metric.as_dict() for key, metric in metrics.items()}
 
 
-def differences(suites: Mapping[str, Result], first: Mapping[str, Result]) -> dict[str, dict[str, Metric]]:
-    """How much a model's figures lie above another's on the same games, with paired intervals.
-
-    Both were resampled alike, so the difference of the resampled figures is the resampled difference: what makes
-    some games hard for both cancels out.
-    """
-    found = {}
-    for name, result in suites.items():
-        theirs = first[name].metrics if name in first else {}
-        found[name] = {
-            key: _less(metric, theirs[key])
-            for key, metric in result.metrics.items()
-            if key in theirs and metric.resampled is not None and theirs[key].resampled is not None
-        }
-    return {name: metrics for name, metrics in found.items() if metrics}
-
-
-def as_plain(suites: Mapping[str, Metrics]) -> dict[str, Any]:
-    """Metrics by suite as plain JSON."""
-    return {name: _plain(metrics) for name, metrics in suites.items()}
-
-
-def _less(metric: Metric, other: Metric) -> Metric:
-    assert metric.resampled is not None and other.resampled is not None
-    low, high = np.nanpercentile(metric.resampled - other.resampled, [2.5, 97.5])
-    return Metric(metric.value - other.value, float(low), float(high), min(metric.n, other.n))
-
-
 def results_object(model: Mapping[str, Any], data: Mapping[str, Any], suites: Mapping[str, Result]) -> dict[str, Any]:
     """One model's results, as in the contract.
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from chesslm import files, parallel
 from chesslm.errors import InputError
 from chesslm.eval.games import Games, from_chance, from_dataset, from_pgn
-from chesslm.eval.results import Result, as_plain, differences, results_object, write_results
+from chesslm.eval.intervals import difference
+from chesslm.eval.results import Result, results_object, write_results
 from chesslm.shards import Dataset, open_dataset
 
 if TYPE_CHECKING:
@@ -83,10 +84,12 @@ def evaluate(
         pool = stack.enter_context(parallel.processes(workers))
         progress = stack.enter_context(_progress(quiet))
         progress.bar("reading the games", None)
-        chosen = {} if games is None else {"": _read(games, limit, seed, pool)}
+        # Once, even for both samples: standard input cannot be read again.
+        wanted = max(limit, MINED_GAMES) if set(suites) & set(MINING) else limit
+        mined = None if games is None else _read(games, wanted, seed, pool)
+        chosen = {"": mined.first(limit)} if mined else {}
         if random:
             chosen[ON_RANDOM_GAMES] = from_chance(random, seed, pool)
-        mined = _read(games, max(limit, MINED_GAMES), seed, pool) if games and set(suites) & set(MINING) else None
         progress.bar("loading torch and the models", None)
         from chesslm.eval.suites import Run, baselines, model_subject
         from chesslm.model import load_model
@@ -100,7 +103,7 @@ def evaluate(
     about = _about_data(chosen, prompts, seed)
     objects = [results_object(each.about, about, results) for each, results in zip(subjects, found, strict=True)]
     for each, results in list(zip(objects, found, strict=True))[1 : len(loaded)]:
-        each["difference_to_first"] = as_plain(differences(results, found[0]))
+        each["difference_to_first"] = _differences(results, found[0])
     from chesslm.eval.table import print_tables
 
     print_tables(objects)
@@ -121,6 +124,16 @@ def _measure(subjects: Sequence["Subject"], run: "Run", suites: Sequence[str]) -
 
     measures = [SUITES[suite](run) for suite in suites]
     return [{name: result for measure in measures for name, result in measure(each).items()} for each in subjects]
+
+
+def _differences(results: dict[str, Result], first: dict[str, Result]) -> dict[str, Any]:
+    """How much the figures of a model lie above those of the first one, by suite, as plain JSON."""
+    found: dict[str, Any] = {}
+    for suite, result in results.items():
+        theirs = first[suite].metrics if suite in first else {}
+        paired = {key: difference(metric, theirs[key]) for key, metric in result.metrics.items() if key in theirs}
+        found[suite] = {key: metric.as_dict() for key, metric in paired.items() if metric}
+    return {suite: metrics for suite, metrics in found.items() if metrics}
 
 
 def _check(

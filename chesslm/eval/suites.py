@@ -7,19 +7,20 @@ A suite is prepared once (legal moves found, prompts made, positions mined) and 
 Names of results end in ``-random`` where they were measured on random games.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from chesslm import boards
 from chesslm.errors import InputError
-from chesslm.eval.baselines import NGram, UniformLegal, fit_ngram
+from chesslm.eval.baselines import UniformLegal, fit_ngram
 from chesslm.eval.exam import mine
 from chesslm.eval.games import Games
 from chesslm.eval.legality import HeldOut, legality, summarize
-from chesslm.eval.moves import uniform_over_legal
+from chesslm.eval.moves import Progress, uniform_over_legal
 from chesslm.eval.novel import first_novel_ply
 from chesslm.eval.positions import find_positions
 from chesslm.eval.prompts import make_prompts, read_prompts
@@ -34,7 +35,7 @@ from chesslm.eval.tactics import engine_puzzles, mates_in_one
 from chesslm.model import LoadedModel
 from chesslm.shards import Dataset
 
-Bar = Callable[[str, int | None], Callable[[int], None]]
+Bar = Callable[[str, int | None], Progress]
 """What is being done and how much of it there is -> what to tell of the progress."""
 
 
@@ -66,6 +67,11 @@ class Run:
     pool: Executor
     bar: Bar
 
+    @property
+    def codes(self) -> list[boards.MoveCodes]:
+        """The moves of all games: going through the training games for them is what takes the time."""
+        return [game for games in self.chosen.values() for game in games.codes]
+
     @cached_property
     def held(self) -> dict[str, HeldOut]:
         """The games with all that is true of their positions."""
@@ -74,8 +80,7 @@ class Run:
             name: HeldOut(games.games, find_positions(games.codes, self.pool)) for name, games in self.chosen.items()
         }
         if self.dataset:
-            codes = [game for games in self.chosen.values() for game in games.codes]
-            novel = first_novel_ply(codes, self.dataset.splits["train"], self.dataset.tokenizer)
+            novel = first_novel_ply(self.codes, self.dataset.splits["train"], self.dataset.tokenizer)
             for name, games in held.items():
                 held[name] = replace(games, first_novel=novel[: len(games.games)])
                 novel = novel[len(games.games) :]
@@ -117,9 +122,7 @@ def baselines(run: Run) -> list[Subject]:
     found = [Subject(UNIFORM, UniformLegal())]
     if run.dataset:
         run.bar("counting the training games' moves", None)
-        # The games of all suites at once: going through the training games is what takes the time.
-        codes = [game for games in run.chosen.values() for game in games.codes]
-        ngram: NGram = fit_ngram(run.dataset.splits["train"], run.dataset.tokenizer, codes)
+        ngram = fit_ngram(run.dataset.splits["train"], run.dataset.tokenizer, run.codes)
         found.insert(0, Subject(NGRAM, ngram))
     return found
 
@@ -168,40 +171,26 @@ def of_squares(run: Run) -> Measure:
 def of_selfplay(run: Run) -> Measure:
     """Suite ``selfplay``: needs no games."""
 
-    def measure(subject: Subject) -> dict[str, Result]:
-        if not subject.loaded:
-            return {}
-        advance = run.bar(f"{subject.name}: self-play", total_games())
-        return {"selfplay": selfplay(ModelStepper(subject.loaded), run.seed, advance=advance)}
+    def result(loaded: LoadedModel, scorer: Scorer, advance: Progress) -> Result:
+        return selfplay(ModelStepper(loaded), run.seed, advance=advance)
 
-    return measure
+    return _of_models("selfplay", run, total_games(), result)
 
 
 def of_rules(run: Run) -> Measure:
     """Suite ``rules``."""
     run.bar("setting the exam", None)
     exam = mine(run.mined.codes if run.mined else [], run.pool, seed=run.seed)
-
-    def measure(subject: Subject) -> dict[str, Result]:
-        if not subject.loaded:
-            return {}
-        return {"rules": rules(subject.scorer, exam, run.seed, run.bar(f"{subject.name}: rules", exam.positions))}
-
-    return measure
+    return _of_models("rules", run, exam.positions, lambda _, scorer, advance: rules(scorer, exam, run.seed, advance))
 
 
 def of_mates(run: Run) -> Measure:
     """Suite ``mate-in-one``."""
     run.bar("looking for mates", None)
     given = mates_in_one(_mined(run), run.pool, seed=run.seed)
-
-    def measure(subject: Subject) -> dict[str, Result]:
-        if not subject.loaded:
-            return {}
-        advance = run.bar(f"{subject.name}: mate in one", len(given.rows))
-        return {"mate-in-one": mate_in_one(subject.scorer, given, run.seed, advance)}
-
-    return measure
+    return _of_models(
+        "mate-in-one", run, len(given.rows), lambda _, scorer, advance: mate_in_one(scorer, given, run.seed, advance)
+    )
 
 
 def of_puzzles(run: Run) -> Measure:
@@ -210,17 +199,23 @@ def of_puzzles(run: Run) -> Measure:
         raise InputError("the suite puzzles needs an engine to find them: --engine stockfish")
     run.bar("looking for puzzles", None)
     given = engine_puzzles(_mined(run), run.engine, run.pool, seed=run.seed)
+    return _of_models(
+        "puzzles", run, len(given.rows), lambda _, scorer, advance: puzzles(scorer, given, run.seed, advance)
+    )
+
+
+def _of_models(suite: str, run: Run, total: int, result: Callable[[LoadedModel, Scorer, Progress], Result]) -> Measure:
+    """A suite that says nothing of the baselines; ``total`` is what its progress comes to."""
 
     def measure(subject: Subject) -> dict[str, Result]:
         if not subject.loaded:
             return {}
-        advance = run.bar(f"{subject.name}: puzzles", len(given.rows))
-        return {"puzzles": puzzles(subject.scorer, given, run.seed, advance)}
+        return {suite: result(subject.loaded, subject.scorer, run.bar(f"{subject.name}: {suite}", total))}
 
     return measure
 
 
-def _mined(run: Run) -> Sequence[Any]:
+def _mined(run: Run) -> list[boards.MoveCodes]:
     if run.mined is None:
         raise InputError("mates and puzzles are looked for in games; give --games a PGN or a dataset folder")
     return run.mined.codes
