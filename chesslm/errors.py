@@ -10,3 +10,8 @@ class InputError(ValueError):
 
 class FailureError(RuntimeError):
     """Something failed that the input is not to blame for (a full disk, a dead engine). Exit code 1."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of an error, as far as it fits into one line; its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

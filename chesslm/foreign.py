@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from chesslm import words
-from chesslm.errors import InputError
-from chesslm.notation import Notation, Tokens, check_name
+from chesslm.errors import InputError, first_line
+from chesslm.notation import ALPHABETS, NUMBERS, TEXT, Notation, Tokens, beginnings, check_name, going_on
 from chesslm.tokenizer import Foreign, GameTokenizer
 
 CONTEXT = 2048
@@ -42,10 +42,8 @@ class Layout:
 
 
 LAYOUTS = {
-    "text": Layout(before=" ", number=" {}."),
-    "pgn-char": Layout(after=" ", number="{}."),
-    "pgn-char-spaced": Layout(after=" ", number="{}. "),
-    "bpe": Layout(after=" ", number="{}."),
+    TEXT: Layout(before=" ", number=" {}."),
+    **{name: Layout(after=" ", number="{}" + behind) for name, behind in NUMBERS.items()},
     "san": Layout(),
     "uci-move": Layout(),
     "uci-square": Layout(),
@@ -68,8 +66,7 @@ def foreign_tokenizer(source: str, notation: str) -> GameTokenizer:
         config = json.loads(_file(source, "tokenizer_config.json").read_text())
         added = json.loads(plain.to_str())["added_tokens"]
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{source}: no tokenizer that can be loaded ({first})") from error
+        raise InputError(f"{source}: no tokenizer that can be loaded ({first_line(error)})") from error
     ids: dict[str, int] = plain.get_vocab(with_added_tokens=True)
     named = {name: ids.get(_content(config.get(f"{name}_token"))) for name in ("bos", "eos", "pad", "unk")}
     bos = next((i for i in (named["bos"], named["eos"], named["pad"]) if i is not None), None)
@@ -77,10 +74,7 @@ def foreign_tokenizer(source: str, notation: str) -> GameTokenizer:
         raise InputError(f"{source}: its tokenizer has no bos, eos or pad token to begin a game with")
     size = max(ids.values()) + 1
     specials = frozenset({*(each["id"] for each in added if each["special"]), *named.values()} - {None})
-    alphabet = frozenset(
-        "".join(words.geometric_moves()) if _kind(notation) == "uci" else "BKNOQRabcdefgh12345678x=+#-"
-    )
-    alphabet |= frozenset(" .0123456789")
+    alphabet = frozenset("".join(words.geometric_moves()) if _kind(notation) == "uci" else ALPHABETS["bpe"])
     tokens: list[str] = []
     taken: set[str] = set()
     by_id = {i: token for token, i in ids.items()}
@@ -132,17 +126,14 @@ def _notation(source: str, name: str, vocabulary: Tokens, encode: Callable[[str]
     if not found or not frozenset(vocabulary).issuperset(split(sample)):
         raise InputError(f"{source}: its tokenizer cannot write {sample} as {name} has it; name another --notation")
     spelled = frozenset(f"{before}{word}{after}" for word in every)
-    beginnings = frozenset(text[:n] for text in spelled for n in range(1, len(text) + 1))
-
-    @cache
-    def go_on(text: str) -> frozenset[str]:
-        return frozenset(token for token in vocabulary if text + token in beginnings)
+    reachable = beginnings(spelled)
+    go_on = going_on(vocabulary, lambda: reachable)
 
     @cache
     def lead(move: int) -> Tokens:
-        return (
-            encode((layout.number or "").format(move).removeprefix(" " if move == 1 else "")) if layout.number else ()
-        )
+        # Nothing stands before the first number, not even a space.
+        text = (layout.number or "").format(move)
+        return encode(text.lstrip(" ") if move == 1 else text)
 
     return Notation(
         name=name,

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHea
 from chesslm import files
 from chesslm.card import model_card
 from chesslm.config import ModelConfig
-from chesslm.errors import InputError
+from chesslm.errors import InputError, first_line
 from chesslm.tokenizer import PAD, GameTokenizer
 from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
 
@@ -246,8 +246,7 @@ def _load_weights(path: str) -> PreTrainedModel:
         )
         model, loading = loaded
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: the model cannot be loaded ({first})") from error
+        raise InputError(f"{path}: the model cannot be loaded ({first_line(error)})") from error
     wrong = {kind: sorted(map(_named, keys)) for kind, keys in loading.items() if keys and kind != "error_msgs"}
     if wrong or loading.get("error_msgs"):
         kind, keys = next(iter(wrong.items()), ("error", list(loading.get("error_msgs", ()))))

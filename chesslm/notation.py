@@ -85,10 +85,6 @@ class Notation:
         """The move that the tokens spell, legal or not; None if they spell none."""
         return words.read_word(self.join(tokens), board, self.words) if self.ends(tokens) else None
 
-    def game_words(self, moves: Iterable[chess.Move]) -> list[str]:
-        """The words of a game's moves, from the standard start."""
-        return words.san_words(moves) if self.reads_board else [move.uci() for move in moves]
-
 
 def legal_spellings(notation: Notation, board: chess.Board) -> dict[Tokens, chess.Move]:
     """Every legal move of a position by its tokens."""
@@ -171,16 +167,22 @@ ALPHABETS = {"san": _ALPHABET, "bpe": _NUMBERED_ALPHABET}
 @cache
 def _beginnings() -> frozenset[str]:
     """Every beginning of a SAN move with its space."""
-    return frozenset(f"{san} "[:n] for san in words.geometric_sans() for n in range(1, len(san) + 2))
+    return beginnings(f"{san} " for san in words.geometric_sans())
+
+
+def beginnings(texts: Iterable[str]) -> frozenset[str]:
+    """Every beginning of some texts, the whole ones too."""
+    return frozenset(text[:n] for text in texts for n in range(1, len(text) + 1))
+
+
+def going_on(vocabulary: Tokens, begun: Callable[[], frozenset[str]]) -> Callable[[str], frozenset[str]]:
+    """The tokens of a vocabulary that go on from a text; ``begun`` gives every text that may be reached."""
+    return cache(lambda text: frozenset(token for token in vocabulary if text + token in begun()))
 
 
 def _movetext(name: str, vocabulary: Tokens, merges: tuple[tuple[str, str], ...] = ()) -> Notation:
     """A text notation of that name, its tokens and merges."""
-    split = _cut(vocabulary, merges)
-
-    @cache
-    def go_on(text: str) -> frozenset[str]:
-        return frozenset(token for token in vocabulary if text + token in _beginnings())
+    split, go_on = _cut(vocabulary, merges), going_on(vocabulary, _beginnings)
 
     @cache
     def lead(move: int) -> Tokens:

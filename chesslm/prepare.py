@@ -24,7 +24,7 @@ from chesslm.conditions import Headers, check_kinds, hidden
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
 from chesslm.game import Dropped, Game
-from chesslm.notation import TRAINED, check_name, get_notation, train_notation
+from chesslm.notation import TEXT, TRAINED, check_name, get_notation, train_notation
 from chesslm.pgn import read_games
 from chesslm.shards import SPLITS, ShardWriter, write_meta
 from chesslm.streams import Source
@@ -84,7 +84,7 @@ def prepare(
         FailureError: the disk is full, reading failed, or a worker died.
     """
     check_name(notation)
-    if (notation == "text") != (tokenizer_of is not None):
+    if (notation == TEXT) != (tokenizer_of is not None):
         raise InputError("--tokenizer names the model whose tokens games in --notation text are written in")
     kinds, filters = check_kinds(conditions), filters or Filters()
     if kinds and tokenizer_of:
@@ -107,7 +107,8 @@ def prepare(
         splitter = _Splitter(folder, notation, vocabulary, kinds, tokenizer, hints, seed, (val, test))
         seen, dropped = Seen(folder), Counter[str]()
         read = 0
-        words = notation not in ("uci-move", "uci-square")
+        # A learned vocabulary is one of SAN.
+        words = tokenizer is None or tokenizer.notation.reads_board
         with closing(read_games(sources, workers, words)) as games, _progress(sources, quiet) as advance:
             for _, game in games:
                 read += 1

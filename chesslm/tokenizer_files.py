@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chesslm import conditions
 from chesslm.errors import InputError
-from chesslm.notation import ALPHABETS, TRAINED, check_name, get_notation, text_model
+from chesslm.notation import ALPHABETS, TEXT, TRAINED, check_name, get_notation, text_model
 from chesslm.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, GameTokenizer
 
 
@@ -71,7 +71,7 @@ def load_tokenizer(folder: Path, notation: str) -> GameTokenizer:
         InputError: the file is missing or broken, or has not the tokens of the notation.
     """
     check_name(notation)
-    if notation == "text":
+    if notation == TEXT:
         from chesslm.foreign import foreign_tokenizer
 
         return foreign_tokenizer(str(folder), notation)

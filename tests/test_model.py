@@ -19,6 +19,7 @@ from chesslm.model import load_model, new_gpt2, parameters, resolve_device, reso
 from chesslm.notation import NAMES
 from chesslm.tokenizer import get_tokenizer
 from chesslm.tokenizer_files import save_tokenizer
+from chesslm.words import san_words
 
 SHAPE = ModelConfig(layers=1, width=16, heads=2)
 
@@ -96,10 +97,14 @@ def test_plain_transformers_reads_a_trained_model_alike(
 ):
     """In a process that cannot import chesslm: the same ids from text, and the same logits from those."""
     loaded = load_model(str(tiny_models[notation]), device="cpu", precision="fp32")
-    games = [loaded.tokenizer.notation.game_words(to_moves(codes)) for codes in tiny_games[:20]]
+    played = [to_moves(codes) for codes in tiny_games[:20]]
+    games = [[move.uci() for move in moves] for moves in played]
     if loaded.tokenizer.notation.reads_board:
         numbered = len(loaded.tokenizer.lead(0)) > 0
-        games = [[f"{i // 2 + 1}.{san}" if numbered and i % 2 == 0 else san for i, san in enumerate(g)] for g in games]
+        games = [
+            [f"{i // 2 + 1}.{san}" if numbered and i % 2 == 0 else san for i, san in enumerate(san_words(moves))]
+            for moves in played
+        ]
     games = [" ".join(game) + " " * loaded.tokenizer.notation.reads_board for game in games]
     (tmp_path / "games.json").write_text(json.dumps(games))
     script = f"""

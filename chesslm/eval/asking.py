@@ -4,13 +4,12 @@
 
 The moves may be legal or not, as long as the notation can write them: SAN names the piece that moves, so that of a
 square where none of the side to move stands it knows no move, and its log-probability is not a number. Special
-tokens are taken out and the move before is over, as for every
-legality figure (docs/metrics.md). One forward pass over each game and, where a move takes several tokens, one more a
-token of the longest move asked about: all questions about a game share them.
+tokens are taken out and the move before is over, as for every legality figure (docs/metrics.md). All questions about a
+game share its forward pass and, where a move takes several tokens, those of the branches behind it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import chess
@@ -21,7 +20,7 @@ from chesslm import boards
 from chesslm.eval.moves import Progress, batch_tokens
 from chesslm.eval.scorers import Scorer, batches, chain
 from chesslm.eval.trees import Begun, Choice, Floats, Forks, PlayedMove, walk, walk_branches
-from chesslm.tokenizer import Role, TokenIds
+from chesslm.tokenizer import GameTokenizer, Role, TokenIds
 
 
 @dataclass(frozen=True)
@@ -72,48 +71,79 @@ def ask(
     Returns:
         The answers in the order of the questions.
     """
-    forks, tokenizer = Forks(scorer.tokenizer), scorer.tokenizer
+    forks = Forks(scorer.tokenizer)
     of_game: dict[int, list[int]] = {}
     for number, question in enumerate(questions):
         of_game.setdefault(question.game, []).append(number)
-    asked = list(of_game)
     answers = [Answer(False, np.full(len(question.moves), -math.inf), 0) for question in questions]
-    trunks: list[TokenIds] = []
-    roots: dict[int, int] = {}
-    before: dict[int, Begun] = {}
-    for game in asked:
-        deepest = max(questions[number].ply for number in of_game[game])
-        tokens = tokenizer.encode(games[game][:deepest])
-        in_front = len(tokenizer.encode(games[game][:0]))
-        ends = [in_front, *(np.flatnonzero(tokens.role & Role.MOVE_ENDS) + 1).tolist()]
-        lead = tokenizer.lead(deepest)
-        ids = np.concatenate([tokens.ids, np.array(lead, tokens.ids.dtype)])
-        trunks.append(ids[: scorer.context - 1])
-        for number in of_game[game]:
-            ply = questions[number].ply
-            lead = tokenizer.lead(ply)
-            roots[number] = ends[ply] + len(lead) - 1
-            begun = np.flatnonzero(tokens.role & Role.MOVE_BEGINS)[ply - 1] if ply and not lead else ends[ply]
-            before[number] = tuple(tokens.ids[begun : ends[ply]].tolist())
+    asked = [_asked(forks, games[game], questions, numbers) for game, numbers in of_game.items()]
+    trunks = [ids[: scorer.context - 1] for ids, _ in asked]
     for batch in batches([len(trunk) for trunk in trunks], batch_tokens(scorer)):
         logits = scorer.logits([chain(trunks[i]) for i in batch]).double().cpu().numpy()
         choices: list[list[Choice]] = []
         for row, i in enumerate(batch):
             choices.append([])
-            for number, spelled in _spelled(forks, games[asked[i]], questions, of_game[asked[i]]):
-                root = roots[number]
-                if root + max(map(len, spelled), default=1) < scorer.context:
-                    choice = Choice(forks, PlayedMove(number, root + 1, ()), spelled, ranked=False)
-                    choices[-1].append(choice)
-                    walk(forks, [(choice, ())], given_over(forks, before[number], logits[row, root])[None])
+            for place in asked[i][1]:
+                if place.root + max(map(len, place.spelled), default=1) < scorer.context:
+                    move = PlayedMove(place.number, place.root + 1, ())
+                    choices[-1].append(Choice(forks, move, place.spelled, ranked=False))
+                    scores = given_over(forks, place.before, logits[row, place.root])
+                    walk(forks, [(choices[-1][-1], ())], scores[None])
         walk_branches(scorer, forks, [trunks[i] for i in batch], choices)
         found = {choice.move.ply: choice for of_trunk in choices for choice in of_trunk}
-        for i in batch:
-            for number, board in _boards(games[asked[i]], questions, of_game[asked[i]]):
-                if number in found:
-                    answers[number] = _answer(forks, found[number], board)
-        advance(sum(len(of_game[asked[i]]) for i in batch))
+        for place in (place for i in batch for place in asked[i][1]):
+            if place.number in found:
+                answers[place.number] = _answer(forks, found[place.number], place.board)
+        advance(sum(len(asked[i][1]) for i in batch))
     return answers
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a question stands in the tokens of its game.
+
+    Attributes:
+        number: of the question.
+        board: the position.
+        spelled: how its moves are spelled; nothing for one that cannot be written.
+        root: the token after which its move begins.
+        before: tokens of the move before, if nothing stands between.
+    """
+
+    number: int
+    board: chess.Board
+    spelled: list[Begun]
+    root: int
+    before: Begun
+
+
+def _asked(
+    forks: Forks, game: boards.MoveCodes, questions: Sequence[Question], numbers: Sequence[int]
+) -> tuple[TokenIds, list[Place]]:
+    """The tokens of a game as far as it is asked about, and where each question stands in them."""
+    tokenizer = forks.tokenizer
+    at: dict[int, list[int]] = {}
+    for number in numbers:
+        at.setdefault(questions[number].ply, []).append(number)
+    deepest = max(at)
+    tokens = tokenizer.encode(game[:deepest])
+    begins, ends = (np.flatnonzero(tokens.role & role).tolist() for role in (Role.MOVE_BEGINS, Role.MOVE_ENDS))
+    # What stands in front of the first move is no move, but ends like one.
+    ends = [len(tokenizer.encode(game[:0])) - 1, *ends]
+    places: list[Place] = []
+    for ply, board in enumerate(boards.replay(boards.to_moves(game[:deepest]))):
+        for number in at.get(ply, ()):
+            lead = tokenizer.lead(ply)
+            before = tokens.ids[begins[ply - 1] : ends[ply] + 1].tolist() if ply and not lead else ()
+            moves = [_spelled(tokenizer, move, board) for move in boards.to_moves(questions[number].moves)]
+            places.append(Place(number, board.copy(stack=False), moves, ends[ply] + len(lead), tuple(before)))
+    return np.concatenate([tokens.ids, np.array(tokenizer.lead(deepest), tokens.ids.dtype)]), places
+
+
+def _spelled(tokenizer: GameTokenizer, move: chess.Move, board: chess.Board) -> Begun:
+    """A move's tokens; none if it cannot be written."""
+    writable = not tokenizer.notation.reads_board or board.color_at(move.from_square) == board.turn
+    return tokenizer.spell(move, board) if writable else ()
 
 
 def given_over(forks: Forks, played: Begun, scores: Floats) -> Floats:
@@ -129,29 +159,6 @@ def given_over(forks: Forks, played: Begun, scores: Floats) -> Floats:
     left = scores.copy()
     left[forks.of_moves[forks[played].goes_on]] = -math.inf
     return left
-
-
-def _boards(
-    game: boards.MoveCodes, questions: Sequence[Question], numbers: Sequence[int]
-) -> Iterator[tuple[int, chess.Board]]:
-    """The board of each question about a game; one board that moves on."""
-    at: dict[int, list[int]] = {}
-    for number in numbers:
-        at.setdefault(questions[number].ply, []).append(number)
-    for ply, board in enumerate(boards.replay(boards.to_moves(game[: max(at)]))):
-        for number in at.get(ply, ()):
-            yield number, board
-
-
-def _spelled(
-    forks: Forks, game: boards.MoveCodes, questions: Sequence[Question], numbers: Sequence[int]
-) -> Iterator[tuple[int, list[Begun]]]:
-    """How the moves of each question about a game are spelled; an empty spelling for one that cannot be written."""
-    reads_board = forks.tokenizer.notation.reads_board
-    for number, board in _boards(game, questions, numbers):
-        moves = boards.to_moves(questions[number].moves)
-        writable = [not reads_board or board.color_at(move.from_square) == board.turn for move in moves]
-        yield number, [forks.tokenizer.spell(m, board) if can else () for m, can in zip(moves, writable, strict=True)]
 
 
 def _answer(forks: Forks, choice: Choice, board: chess.Board) -> Answer:
