@@ -62,17 +62,21 @@ def demo(
 
 @app.command()
 def prepare(
+    context: typer.Context,
     pgn: Annotated[list[str], typer.Argument(help="Files or URLs, also .zst, .gz, .bz2; - is standard input.")],
     out: Annotated[Path, typer.Option(help="The dataset folder to make.")],
+    text: Annotated[
+        bool, typer.Option("--text", help="The files are prose: plain text, JSONL, or folders of them.")
+    ] = False,
     notation: Annotated[
         str,
         typer.Option(help="How games are written: uci-move, uci-square, san, pgn-char, pgn-char-spaced, bpe or text."),
     ] = "uci-move",
     vocabulary: Annotated[
-        int, typer.Option(help="Tokens to learn from the games, for san and bpe; 0: 4096 and 1024.")
+        int, typer.Option(help="Tokens to learn, for san, bpe and --text; 0: 4096, 1024 and 4096.")
     ] = 0,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Folder or hub id of a text model, to write games in its tokens (text).")
+        str | None, typer.Option(help="Folder or hub id of a text model whose tokens to take, for text and --text.")
     ] = None,
     condition: Annotated[
         str | None, typer.Option(help="Put in front of each game what is known of it: elo,result,time.")
@@ -99,7 +103,17 @@ def prepare(
     workers: Workers = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Turn PGN games into a dataset of token shards."""
+    """Turn PGN games, or prose, into a dataset of token shards."""
+    if text:
+        from chesslm.text import prepare_text
+
+        taken = ("pgn", "out", "text", "vocabulary", "tokenizer", "val", "test", "seed", "quiet")
+        if others := [name for name in context.params if name not in taken and _given(context, name)]:
+            raise InputError(f"--{others[0].replace('_', '-')} is for games; leave it out with --text")
+        prepare_text(
+            pgn, out, vocabulary=vocabulary, tokenizer_of=tokenizer, val=val, test=test, seed=seed, quiet=quiet
+        )
+        return
     from chesslm.prepare import Filters, prepare
 
     filters = Filters(
@@ -111,6 +125,12 @@ def prepare(
         conditions=condition.split(",") if condition else (), hints=hints, filters=filters, max_games=max_games,
         val=val, test=test, exclude=exclude or [], seed=seed, workers=workers, quiet=quiet,
     )  # fmt: skip
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from chesslm import __version__, boards, files
+from chesslm import __version__, files
 from chesslm.conditions import Headers, check_kinds, hidden
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
 from chesslm.game import Dropped, Game
 from chesslm.notation import TEXT, TRAINED, check_name, get_notation, train_notation
 from chesslm.pgn import read_games
-from chesslm.shards import SPLITS, ShardWriter, write_meta
+from chesslm.shards import SPLITS, ShardWriter, split_of, write_meta
 from chesslm.streams import Source
 from chesslm.tokenizer import GameTokenizer
 from chesslm.tokenizer_files import save_tokenizer
@@ -175,19 +175,6 @@ def _opening(game: Game) -> bytes:
     return hashlib.blake2b(game.codes[:EXCLUDE_PLIES].tobytes(), digest_size=16).digest()
 
 
-def split_of(codes: boards.MoveCodes, seed: int, val: float, test: float) -> str:
-    """The split that a game falls in, by a hash of its moves.
-
-    Args:
-        codes: its moves, shape (plies,).
-        seed: another seed, another choice.
-        val, test: shares of these splits.
-    """
-    digest = hashlib.blake2b(codes.tobytes(), digest_size=8, key=str(seed).encode()).digest()
-    share = int.from_bytes(digest, "big") / 2**64
-    return "val" if share < val else "test" if share < val + test else "train"
-
-
 class _Splitter:
     """Hands each game to the writer of its split, and sees to it that each split gets one."""
 
@@ -210,7 +197,7 @@ class _Splitter:
         self._held: list[tuple[str, Game]] = []
 
     def add(self, game: Game) -> None:
-        split = split_of(game.codes, self._seed, *self._shares)
+        split = split_of(game.codes.tobytes(), self._seed, *self._shares)
         self.kept += 1
         self.games[split] += 1
         if self._tokenizer is None:

@@ -38,8 +38,9 @@ from chesslm.model import (
     save_checkpoint,
 )
 from chesslm.optim import make_optimizer, rate
-from chesslm.run import Recorder, RunFolder
+from chesslm.run import Measure, Recorder, RunFolder
 from chesslm.shards import Dataset, open_dataset
+from chesslm.validation import validate, validate_prose
 
 HEAD_POSITIONS = 1024
 
@@ -136,7 +137,7 @@ def train(
     device: str = "auto",
     quiet: bool = False,
 ) -> Path:
-    """Train a GPT-2 from scratch and write its checkpoint folder.
+    """Train a GPT-2 from scratch, on games or on prose, and write its checkpoint folder.
 
     Args:
         data: a dataset folder.
@@ -161,7 +162,7 @@ def train(
     if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
         raise InputError("no budget: give --max-minutes, --max-tokens or --max-steps")
     precision = resolve_precision(recipe.train.precision, where)
-    tokenizer = dataset.tokenizer
+    tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
         raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
     module = ChessModule(new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe.train)
@@ -180,12 +181,20 @@ def train(
 
     code = revision()  # now: the files may change while the run goes on
 
-    recorder = Recorder(run, tokenizer, dataset, autocast, keep, quiet)
+    recorder = Recorder(run, dataset, _measure(dataset, recipe.train), autocast, keep, quiet)
     if not _already_done(module, run, recorder):
         _fit(module, run, recorder, dataset, where, precision)
         recorder.raise_if_stopped(out)
     keep(out, module, recorder.validation)
     return out
+
+
+def _measure(dataset: Dataset, settings: TrainConfig) -> Measure:
+    """What is measured on the validation split while training."""
+    split, games = dataset.splits["val"], settings.val_games
+    if dataset.is_prose:
+        return lambda logits_of, context: validate_prose(logits_of, split, games, context)
+    return lambda logits_of, context: validate(logits_of, dataset.tokenizer, split, games, context)
 
 
 def _already_done(module: ChessModule, run: RunFolder, recorder: Recorder) -> bool:
