@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
+from conftest import Cli
 from transformers import AutoTokenizer
 
 from chesslm.cli import run
@@ -32,6 +33,8 @@ def prose(seed: int, characters: int) -> str:
 
 
 BOOK = prose(1, 700_000)
+SMALL = ["--set", "model.layers=1", "--set", "model.width=32", "--set", "model.heads=2", "--set", "train.val_every=0"]
+SMALL += ["--set", "train.val_games=4", "--quiet"]
 
 
 @pytest.fixture(scope="module")
@@ -100,35 +103,40 @@ def test_the_same_text_twice_is_taken_once(tmp_path: Path, dataset: Path) -> Non
     assert meta["sha256"] == open_dataset(dataset).sha256
 
 
-def test_a_model_learns_prose_and_lends_its_tokens(tmp_path: Path, dataset: Path) -> None:
-    small = [
-        "--set",
-        "model.layers=1",
-        "--set",
-        "model.width=32",
-        "--set",
-        "model.heads=2",
-        "--set",
-        "train.val_every=0",
-    ]
-    assert (
-        run(["train", "--data", str(dataset), "--out", str(tmp_path / "m"), "--max-steps", "6", *small, "--quiet"]) == 0
-    )
-    about = json.loads((tmp_path / "m" / "chesslm.json").read_text())
-    # The words are drawn evenly, so that even after six steps a byte takes less than its eight bits.
+@pytest.fixture(scope="module")
+def model(dataset: Path) -> Path:
+    """A model of prose, after six steps."""
+    out = dataset.parent / "model"
+    assert run(["train", "--data", str(dataset), "--out", str(out), "--max-steps", "6", *SMALL]) == 0
+    return out
+
+
+def test_a_model_learns_prose(model: Path) -> None:
+    about = json.loads((model / "chesslm.json").read_text())
+    # Words drawn evenly: even after six steps a byte takes less than eight bits.
     assert 0.5 < about["validation"]["val_bits_per_byte"] < 8
     with pytest.raises(InputError, match="writes prose, not games"):
-        load_model(str(tmp_path / "m"))
-    assert load_model(str(tmp_path / "m"), notation="text").tokenizer.notation.name == "text"
-    again = prepare_text(
-        [str(dataset.parent / "book.txt")],
-        tmp_path / "more",
-        tokenizer_of=str(tmp_path / "m"),
-        val=0.2,
-        test=0.2,
-        quiet=True,
-    )
+        load_model(str(model))
+
+
+def test_its_tokens_serve_other_prose(tmp_path: Path, dataset: Path, model: Path) -> None:
+    book = [str(dataset.parent / "book.txt")]
+    again = prepare_text(book, tmp_path / "more", tokenizer_of=str(model), val=0.2, test=0.2, quiet=True)
     assert again["sha256"] == open_dataset(dataset).sha256
+
+
+def test_its_tokens_serve_games(tmp_path: Path, model: Path, tiny_pgn: Path, cli: Cli) -> None:
+    data, out, results = tmp_path / "games", tmp_path / "chess", tmp_path / "results.json"
+    options = ["--notation", "text", "--tokenizer", model, "--max-games", "60", "--quiet"]
+    assert cli("prepare", tiny_pgn, "--out", data, *options, "--val", "0.1", "--test", "0.1").code == 0
+    assert cli("train", "--data", data, "--out", out, "--max-steps", "2", *SMALL).code == 0
+    asked = ["--games", data, "--limit", "2", "--plies", "10", "--quiet", "--json", results]
+    assert cli("evaluate", out, *asked).code == 0
+    # A text model that saw no games is asked for them in the same way.
+    assert cli("evaluate", model, "--notation", "text", *asked, "--workers", "1").code == 0
+    (found,) = [found for found in json.loads(results.read_text()) if found["model"].get("sha256")]
+    assert found["suites"]["legality"]["metrics"]["bits_per_move"]["n"] > 20
+    assert found["model"]["notation"] == "text"
 
 
 @pytest.mark.parametrize(
