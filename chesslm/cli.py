@@ -153,8 +153,13 @@ def generate(
 def train(
     data: Annotated[Path, typer.Option(help="A dataset folder from chesslm prepare.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make; run/ in it holds log and resume state.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML with [model] and [train].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML with [model], [train] and [init].")] = None,
     size: Annotated[str | None, typer.Option(help="tiny, small, base or gpt2.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this model: a folder, hub id or GGUF file, of chess or of text.")
+    ] = None,
+    keep_layers: Annotated[int | None, typer.Option(help="Of that model keep the first so many layers.")] = None,
+    freeze: Annotated[str | None, typer.Option(help="Do not train: body, embeddings or none.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
@@ -168,16 +173,18 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a GPT-2 on a dataset."""
+    """Train a GPT-2 on a dataset, from scratch or starting from another model."""
     from chesslm import config
 
     budget = {"max_steps": max_steps, "max_tokens": max_tokens, "max_minutes": max_minutes}
     chosen = config.read_recipe(recipe) if recipe else config.Recipe()
     if size is not None:
         chosen = config.with_size(chosen, size)
-    for name, value in {**budget, "seed": seed, "precision": precision}.items():
+    given = {f"train.{name}": value for name, value in {**budget, "seed": seed, "precision": precision}.items()}
+    given |= {"init.model": init, "init.keep_layers": keep_layers, "init.freeze": freeze}
+    for key, value in given.items():
         if value is not None:
-            chosen = config.changed(chosen, f"train.{name}", value)
+            chosen = config.changed(chosen, key, value)
     chosen = config.with_settings(chosen, settings or [])
     from chesslm.train import train
 

@@ -19,7 +19,7 @@ from typing import Any
 from chesslm import words
 from chesslm.errors import InputError
 from chesslm.notation import ALPHABETS, NUMBERS, TEXT, Notation, Tokens, beginnings, check_name, going_on
-from chesslm.text_tokenizer import read_text_tokenizer
+from chesslm.text_tokenizer import TextTokenizer, read_text_tokenizer
 from chesslm.tokenizer import Foreign, GameTokenizer
 
 CONTEXT = 2048
@@ -50,14 +50,14 @@ _SPACES = str.maketrans({"Ġ": " ", "▁": " "})
 """How byte-level and SentencePiece tokenizers write a space."""
 
 
-def foreign_tokenizer(source: str, notation: str) -> GameTokenizer:
-    """The tokenizer of a folder or hub id, for games in a notation.
+def foreign_tokenizer(source: str | TextTokenizer, notation: str) -> GameTokenizer:
+    """A tokenizer, or that of a folder or hub id, for games in a notation.
 
     Raises:
         InputError: there is none, it cannot write moves, or it has no token to begin a game with.
     """
     check_name(notation)
-    text_tokenizer = read_text_tokenizer(source)
+    text_tokenizer = read_text_tokenizer(source) if isinstance(source, str) else source
     specials, ids = text_tokenizer.specials, text_tokenizer.plain.get_vocab(with_added_tokens=True)
     alphabet = frozenset("".join(words.geometric_moves()) if _kind(notation) == "uci" else ALPHABETS["bpe"])
     tokens: list[str] = []
@@ -69,7 +69,9 @@ def foreign_tokenizer(source: str, notation: str) -> GameTokenizer:
         tokens.append(text if usable else f"<{i}>")
         taken.add(tokens[-1])
     vocabulary = tuple(text for i, text in enumerate(tokens) if text != f"<{i}>")
-    made = _notation(source, notation, vocabulary, lambda text: _encode(text_tokenizer.plain, tokens, text))
+    made = _notation(
+        text_tokenizer.source, notation, vocabulary, lambda text: _encode(text_tokenizer.plain, tokens, text)
+    )
     return GameTokenizer(made, foreign=Foreign(tuple(tokens), text_tokenizer))
 
 

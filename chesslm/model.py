@@ -179,7 +179,7 @@ def load_model(
     if not (own or notation):
         raise InputError(f"{path} does not say how it writes moves; name it with --notation")
     tokenizer = load_tokenizer(folder, str(own)) if own else _tokenizer_of_others(path, str(notation))
-    model = _load_weights(path)
+    model = load_weights(path)
     if model.config.vocab_size < len(tokenizer):
         raise InputError(
             f"{path}: {model.config.vocab_size} embeddings, but {tokenizer.notation.name} has {len(tokenizer)} tokens"
@@ -232,7 +232,7 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no safetensors weights")
 
 
-def _load_weights(path: str) -> PreTrainedModel:
+def load_weights(path: str) -> PreTrainedModel:
     """The model in fp32, from safetensors only and with no code from the folder.
 
     transformers warns about missing and misshapen tensors and fills them at random; here they are errors.

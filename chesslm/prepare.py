@@ -64,7 +64,7 @@ def prepare(
         out: the folder to make; on any error it is not made.
         notation: as in ``notation.NAMES``.
         vocabulary: tokens at most, where they are learned from the games; 0 takes the notation's own number.
-        tokenizer_of: folder or hub id of the model whose tokens the notation ``text`` is written in.
+        tokenizer_of: folder, hub id or GGUF file of the model whose tokens the notation ``text`` is written in.
         conditions: what stands in front of each game, as in ``conditions.KINDS``.
         hints: whether the moved piece is named before each move (uci-square); training decides how often it is shown.
         filters: which games are kept; None is all.
@@ -146,8 +146,9 @@ def _fixed_tokenizer(notation: str, kinds: tuple[str, ...], tokenizer_of: str | 
     """The tokenizer, if it is known before any game is read."""
     if tokenizer_of:
         from chesslm.foreign import foreign_tokenizer
+        from chesslm.gguf import text_tokenizer_of
 
-        return foreign_tokenizer(tokenizer_of, notation)
+        return foreign_tokenizer(text_tokenizer_of(tokenizer_of), notation)
     return None if notation in TRAINED else GameTokenizer(get_notation(notation), kinds)
 
 

@@ -25,10 +25,11 @@ import numpy as np
 from chesslm import __version__, files
 from chesslm.errors import InputError
 from chesslm.filters import Seen
+from chesslm.gguf import text_tokenizer_of
 from chesslm.notation import PROSE
 from chesslm.shards import SPLITS, ShardWriter, split_of, write_meta
 from chesslm.streams import Source
-from chesslm.text_tokenizer import CONTEXT, TextTokenizer, learn_text_tokenizer, read_text_tokenizer
+from chesslm.text_tokenizer import CONTEXT, TextTokenizer, learn_text_tokenizer
 from chesslm.tokenizer import Role, TokenizedGame
 
 BLOCK_CHARACTERS = 1 << 15
@@ -71,7 +72,7 @@ def prepare_text(
             - for standard input.
         out: the folder to make; on any error it is not made.
         vocabulary: tokens to learn; 0 takes 4,096.
-        tokenizer_of: folder or hub id of the text model whose tokens are taken instead.
+        tokenizer_of: folder, hub id or GGUF file of the text model whose tokens are taken instead.
         val, test: expected shares of the splits, by blocks.
         seed: of the splits.
         quiet: no progress and no summary.
@@ -94,7 +95,7 @@ def prepare_text(
         blocks = _split(sources, Seen(folder), seed, (val, test), counts, quiet)
         held: list[tuple[str, Block]] = []
         if tokenizer_of:
-            tokenizer = read_text_tokenizer(tokenizer_of)
+            tokenizer = text_tokenizer_of(tokenizer_of)
         else:
             held = _enough(blocks)
             training = (block.text for split, block in held if split == "train")

@@ -28,6 +28,7 @@ class TextTokenizer:
         eos: what ends a document, if anything does.
         pad: for rows of unequal length, if there is one.
         specials: ids that stand for no text.
+        source: what to call it in an error.
     """
 
     plain: Any
@@ -36,6 +37,7 @@ class TextTokenizer:
     eos: int | None
     pad: int | None
     specials: frozenset[int]
+    source: str
 
     def __len__(self) -> int:
         return max(self.plain.get_vocab(with_added_tokens=True).values()) + 1
@@ -98,7 +100,7 @@ def learn_text_tokenizer(texts: Iterable[str], vocabulary: int) -> TextTokenizer
         "eos_token": SPECIALS[EOS],
         "unk_token": SPECIALS[UNK],
     }
-    return _named(plain, config, "the tokenizer learned")
+    return named(plain, config, "the tokenizer learned")
 
 
 def read_text_tokenizer(source: str) -> TextTokenizer:
@@ -114,11 +116,20 @@ def read_text_tokenizer(source: str) -> TextTokenizer:
         config = json.loads(tokenizer_file(source, "tokenizer_config.json").read_text())
     except Exception as error:
         raise InputError(f"{source}: no tokenizer that can be loaded ({first_line(error)})") from error
-    return _named(plain, config, source)
+    return named(plain, config, source)
 
 
-def _named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
-    """A tokenizer with the ids of its special tokens."""
+def named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
+    """A tokenizer with the ids of its special tokens.
+
+    Args:
+        plain: ``tokenizers.Tokenizer``.
+        config: content of tokenizer_config.json.
+        source: what to call it in an error.
+
+    Raises:
+        InputError: it has no token to begin a text with.
+    """
     ids: dict[str, int] = plain.get_vocab(with_added_tokens=True)
     named = {name: ids.get(_content(config.get(f"{name}_token"))) for name in ("bos", "eos", "pad", "unk")}
     bos = next((i for i in (named["bos"], named["eos"], named["pad"]) if i is not None), None)
@@ -128,7 +139,7 @@ def _named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
     specials = frozenset(
         i for i in (*(each["id"] for each in added if each["special"]), *named.values()) if i is not None
     )
-    return TextTokenizer(plain, config, bos, named["eos"], named["pad"], specials)
+    return TextTokenizer(plain, config, bos, named["eos"], named["pad"], specials, source)
 
 
 def tokenizer_file(source: str, name: str) -> Path:

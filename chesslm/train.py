@@ -13,8 +13,10 @@ Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 
 import logging
 import subprocess
+import sys
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +42,8 @@ from chesslm.model import (
 from chesslm.optim import make_optimizer, rate
 from chesslm.run import Measure, Recorder, RunFolder
 from chesslm.shards import Dataset, open_dataset
+from chesslm.text_tokenizer import TextTokenizer
+from chesslm.tokenizer import GameTokenizer
 from chesslm.validation import validate, validate_prose
 
 HEAD_POSITIONS = 1024
@@ -137,12 +141,12 @@ def train(
     device: str = "auto",
     quiet: bool = False,
 ) -> Path:
-    """Train a GPT-2 from scratch, on games or on prose, and write its checkpoint folder.
+    """Train a model, on games or on prose, and write its checkpoint folder.
 
     Args:
         data: a dataset folder.
         out: the checkpoint folder to make; with ``resume`` the one whose run goes on.
-        recipe: shape, optimizer, budget; with ``resume`` it is the run's own instead.
+        recipe: shape or model to start from, optimizer, budget; with ``resume`` it is the run's own instead.
         save_steps: keep a checkpoint every N steps, or at powers of two ("log2").
         resume: go on from ``out/run``.
         device: auto, cpu, cuda or mps.
@@ -165,7 +169,8 @@ def train(
     tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
         raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
-    module = ChessModule(new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe.train)
+    model, recipe, started = _begin(recipe, tokenizer, quiet)
+    module = ChessModule(model, recipe.train)
     run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256)
     autocast = partial(torch.autocast, where.type, dtype=precision, enabled=precision != torch.float32)
 
@@ -175,6 +180,7 @@ def train(
             "revision": code,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **describe(module, recipe, dataset, where),
+            **({"init": started} if started else {}),
             "validation": validation,
         }
         save_checkpoint(module.model, tokenizer, folder, about)
@@ -187,6 +193,20 @@ def train(
         recorder.raise_if_stopped(out)
     keep(out, module, recorder.validation)
     return out
+
+
+def _begin(
+    recipe: Recipe, tokenizer: GameTokenizer | TextTokenizer, quiet: bool
+) -> tuple[PreTrainedModel, Recipe, dict[str, Any]]:
+    """The model to train, the recipe with its shape, and what it started from."""
+    if not recipe.init.model:
+        return new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe, {}
+    from chesslm.transplant import start_from
+
+    started = start_from(recipe.init, recipe.model, tokenizer, recipe.train.seed)
+    if not quiet:
+        print(", ".join(f"{name} {value}" for name, value in started.kept.items() if name != "sha256"), file=sys.stderr)
+    return started.model, replace(recipe, model=started.shape), started.kept
 
 
 def _measure(dataset: Dataset, settings: TrainConfig) -> Measure:
