@@ -226,9 +226,13 @@ def log_softmax(scores: Floats) -> Floats:
 def walk_branches(
     scorer: Scorer, forks: Forks, trunks: Sequence[TokenIds], choices: Sequence[Sequence[Choice]]
 ) -> None:
-    """Walk what the choices of each game want, round by round."""
+    """Walk what the choices of each game want, round by round, as far as it fits into the context."""
     while True:
-        branches = [branch for trunk, of_game in zip(trunks, choices, strict=True) for branch in _grow(trunk, of_game)]
+        branches = [
+            branch
+            for trunk, of_game in zip(trunks, choices, strict=True)
+            for branch in _grow(trunk, of_game, scorer.context)
+        ]
         if not branches:
             return
         for batch in batches([len(tree) for tree, _ in branches], batch_tokens(scorer)):
@@ -242,8 +246,13 @@ def walk_branches(
                 walk(forks, [(choice, begun) for _, _, choice, begun in nodes], rows)
 
 
-def _grow(trunk: TokenIds, choices: Sequence[Choice]) -> Iterator[tuple[TokenTree, list[tuple[int, Choice, Begun]]]]:
-    """Trees of a game's trunk with the nodes that its choices want, and where in the tree each of them is."""
+def _grow(
+    trunk: TokenIds, choices: Sequence[Choice], context: int
+) -> Iterator[tuple[TokenTree, list[tuple[int, Choice, Begun]]]]:
+    """Trees of a game's trunk with the nodes that its choices want, and where in the tree each of them is.
+
+    Where the last move of a long game is short, another one may be too long for the context: it has no probability.
+    """
     ids, parents = trunk.tolist(), list(range(-1, len(trunk) - 1))
     asked: list[tuple[int, Choice, Begun]] = []
 
@@ -252,7 +261,7 @@ def _grow(trunk: TokenIds, choices: Sequence[Choice]) -> Iterator[tuple[TokenTre
 
     for choice in choices:
         at: dict[Begun, int] = {(): choice.move.root}
-        for begun in sorted(choice.wanted()):
+        for begun in sorted(begun for begun in choice.wanted() if choice.move.root + len(begun) < context):
             for n in range(1, len(begun) + 1):
                 if begun[:n] not in at:
                     at[begun[:n]] = len(ids)
