@@ -26,7 +26,7 @@ from chesslm.generate import random_opening
 
 GAMES = 200
 """Games of each setting, but for the one greedy game from the start."""
-PLIES_A_POINT = 20
+PLIES_A_POINT = 10
 """The curve of survival is given at so many plies, twice as many, and so on."""
 UNIQUE_AT = 20
 """Ply at which games are compared."""
