@@ -154,12 +154,15 @@ def terminal(folders: dict[str, Path], tmp_path: Path) -> Iterator[Callable[[str
         os.write(screen, keys.encode())
         shown, deadline = b"", time.monotonic() + 240
         while until.encode() not in shown and time.monotonic() < deadline:
-            if select.select([screen], [], [], 1)[0]:
-                try:
+            try:
+                if select.select([screen], [], [], 3)[0]:
                     shown += os.read(screen, 65536)
-                except OSError:
-                    # The other end is gone.
-                    break
+                elif keys == "\x03" and not shown:
+                    # Python's input() sleeps on through a Ctrl-C that comes just after its prompt.
+                    os.write(screen, keys.encode())
+            except OSError:
+                # The other end is gone.
+                break
         return shown.decode()
 
     yield talk
