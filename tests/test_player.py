@@ -8,15 +8,18 @@ import chess
 import numpy as np
 import pytest
 import torch
+from conftest import NOTATIONS as ALL_NOTATIONS
+from random_games import tokenizer_of
 from scipy.stats import chisquare
 
 from chesslm import boards
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
+from chesslm.eval.asking import Question, ask
+from chesslm.eval.scorers import ModelScorer
 from chesslm.model import LoadedModel, new_gpt2
 from chesslm.play import thought
 from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer
-from chesslm.tokenizer import get_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NOTATIONS = ("uci-move", "uci-square")
@@ -25,12 +28,14 @@ RUY = "e2e4 e7e5 g1f3 b8c6 f1b5 a7a6 b5a4 g8f6 e1g1 f8e7"
 # White can capture and promote on b8 and d8, both rooks' ways to the last rank are open.
 PROMOTION = "a2a4 b7b5 a4b5 a7a6 b5a6 c8b7 a6b7 a8a1 d2d4 h7h5 g2g4 h5g4 h2h4 g7g6 h4h5 g8f6 h5g6 h8h1"
 CHECKED = "e2e4 f7f5 d1h5"
+# A rook's step to the last rank: a pawn's would go on with a letter.
+LAST_RANK = "a2a4 b7b5 a4b5 h7h6 a1a7 h6h5 a7a8"
 DRAWN = 150
 
 
 @cache
 def loaded(notation: str, context: int = 0) -> LoadedModel:
-    tokenizer = get_tokenizer(notation)
+    tokenizer = tokenizer_of(notation)
     model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, context=context), tokenizer, seed=1).eval()
     # Fresh weights make every move equally likely; these have opinions.
     with torch.no_grad():
@@ -39,11 +44,12 @@ def loaded(notation: str, context: int = 0) -> LoadedModel:
 
 
 @cache
-def taught(notation: str, game: str) -> LoadedModel:
-    """A model that knows one game by heart."""
-    tokenizer = get_tokenizer(notation)
+def taught(notation: str, game: str, words: tuple[str, ...] | None = None) -> LoadedModel:
+    """A model that knows one game by heart, in words of its own where some are given."""
+    tokenizer = tokenizer_of(notation)
     model = new_gpt2(ModelConfig(layers=2, width=64, heads=2), tokenizer, 1)
-    ids = torch.tensor([tokenizer.encode(boards.to_codes(map(chess.Move.from_uci, game.split()))).ids.tolist()])
+    codes = boards.to_codes(map(chess.Move.from_uci, game.split()))
+    ids = torch.tensor([tokenizer.encode(codes, game_words=words).ids.tolist()])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(40):
         optimizer.zero_grad()
@@ -62,7 +68,13 @@ def board_after(moves: str) -> chess.Board:
 def plain(model: LoadedModel, board: chess.Board, spelling: tuple[str, ...]) -> float:
     """A move's probability by one whole forward pass a token."""
     tokenizer, notation = model.tokenizer, model.tokenizer.notation
-    ids = tokenizer.encode(boards.to_codes(board.move_stack)).ids.tolist()
+    lead = tokenizer.lead(board.ply())
+    ids = [*tokenizer.encode(boards.to_codes(board.move_stack)).ids.tolist(), *lead]
+    ruled_out = np.flatnonzero(tokenizer.is_special).tolist()
+    if board.move_stack and not lead:
+        # The move before is over.
+        before = board.copy()
+        ruled_out += [tokenizer.ids[token] for token in notation.extensions(notation.spell(before.pop(), before))]
     probability = 1.0
     for n in range(len(spelling) + 1):
         begun = spelling[:n]
@@ -71,8 +83,9 @@ def plain(model: LoadedModel, board: chess.Board, spelling: tuple[str, ...]) -> 
         with torch.no_grad():
             row = [*ids, *(tokenizer.ids[token] for token in begun)]
             logits = model.model(input_ids=torch.tensor([row]), use_cache=False).logits[0, -1].double()
-        if notation.parse(begun, board) is None:
-            logits[torch.from_numpy(tokenizer.is_special)] = -math.inf
+        if not (begun and notation.ends(begun)):
+            logits[ruled_out] = -math.inf
+        ruled_out = np.flatnonzero(tokenizer.is_special).tolist()
         shares = dict(zip(tokenizer.tokens, logits.softmax(0).tolist(), strict=True))
         if n < len(spelling):
             probability *= shares[spelling[n]]
@@ -82,7 +95,9 @@ def plain(model: LoadedModel, board: chess.Board, spelling: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
-@pytest.mark.parametrize("moves", ["", RUY, PROMOTION, CHECKED], ids=["start", "opening", "promotion", "check"])
+@pytest.mark.parametrize(
+    "moves", ["", RUY, PROMOTION, CHECKED, LAST_RANK], ids=["start", "opening", "promotion", "check", "last rank"]
+)
 def test_probabilities_are_those_of_plain_forward_passes(notation: str, moves: str) -> None:
     model, board = loaded(notation), board_after(moves)
     candidates = ModelPlayer(model).candidates(board)
@@ -106,6 +121,38 @@ def test_all_that_can_be_written_adds_up_to_one(notation: str, monkeypatch: pyte
     candidates = ModelPlayer(loaded(notation)).candidates(board)
     assert sum(candidate.probability for candidate in candidates) == pytest.approx(1, abs=1e-9)
     assert len({candidate.text for candidate in candidates}) == len(candidates)
+
+
+@pytest.mark.parametrize("notation", ALL_NOTATIONS)
+@pytest.mark.parametrize("moves", [RUY, PROMOTION, LAST_RANK], ids=["opening", "promotion", "last rank"])
+def test_playing_and_measuring_agree(notation: str, moves: str) -> None:
+    model, board = loaded(notation), board_after(moves)
+    player = ModelPlayer(model)
+    found = {each.move: each.probability for each in player.candidates(board) if not each.illegal}
+    legal = list(board.legal_moves)
+    question = Question(0, board.ply(), boards.to_codes(legal))
+    (answer,) = ask(ModelScorer(model), [boards.to_codes(board.move_stack)], [question])
+    assert [found[move] for move in legal] == pytest.approx(np.exp(answer.log_p).tolist(), rel=1e-3, abs=1e-7)
+    raw, greedy = player.choose(board).raw[0], boards.code_move(answer.greedy) if answer.greedy else None
+    assert raw.illegal == boards.illegal_kind(board, greedy)
+    # The move of a piece that is not there comes from no square of the board.
+    assert raw.move == greedy or (raw.move is None and raw.illegal == boards.Illegal.NO_PIECE)
+
+
+@pytest.mark.parametrize("notation", ["san", "pgn-char"])
+def test_a_move_is_named_once_however_it_may_be_spelled(notation: str) -> None:
+    """This model forgets check marks: what it says of the move itself is what it gives to the mark."""
+    model, board = taught(notation, "e2e4 f7f5 d1h5", ("e4", "f5", "Qh5")), board_after("e2e4 f7f5")
+    player = ModelPlayer(model)
+    choice = player.choose(board)
+    assert (choice.move.uci(), choice.policy) == ("d1h5", None)
+    assert choice.raw[0].text == "Qh5" and choice.raw[0].probability > 0.9
+    named = [each.move for each in choice.candidates if each.move]
+    assert len(set(named)) == len(named) and len({each.text for each in choice.candidates}) == len(choice.candidates)
+    (mate,) = (each for each in choice.candidates if each.move == choice.move)
+    spelling = model.tokenizer.notation.spell(choice.move, board)
+    assert mate.text == "Qh5+" and mate.probability == pytest.approx(plain(model, board, spelling), rel=1e-3)
+    assert mate.probability < 0.1
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)

@@ -7,7 +7,9 @@ token each time (temperature 0) or one drawn. Where that is legal it is played. 
 - ``retry``: up to three draws in all, then mask. At temperature 0 a draw never changes, so this is mask.
 
 Drawing and then masking gives each legal move the same chance as masking at once, so the policy changes nothing
-but what is left to say about the raw choice.
+but what is left to say about the raw choice. (Where a model writes a legal move otherwise than it should, such as
+``Qh5`` for ``Qh5+``, the move is played, as SAN is read elsewhere; among the legal moves such spellings count for
+nothing.)
 
 A model can look back at so many tokens and no further; dropping the oldest moves would leave it a game that was
 never played. Past its context it therefore plays uniformly random legal moves, and the choice says so
@@ -24,6 +26,7 @@ from chesslm import boards
 from chesslm.conditions import Headers
 from chesslm.errors import InputError
 from chesslm.play.thought import Candidate, Reader, Thought
+from chesslm.tokenizer import Role
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel
@@ -131,7 +134,7 @@ class ModelPlayer:
         self._random = np.random.default_rng(seed)
 
     def candidates(self, board: chess.Board) -> tuple[Candidate, ...]:
-        """Every legal move and the likeliest others, likeliest first; empty past the context.
+        """Every legal move and the likeliest others, each once, likeliest first; empty past the context.
 
         In notations of several tokens an illegal move is found if it is as likely as ``FLOOR``, and may be if less.
         """
@@ -162,8 +165,12 @@ class ModelPlayer:
         if board.root() != chess.Board():
             raise InputError("a model of move sequences plays only from the standard position, not from a FEN")
         game = self._tokenizer.encode(boards.to_codes(board.move_stack), headers=self._headers)
-        ids = [*game.ids.tolist(), *self._tokenizer.lead(len(board.move_stack))]
-        thought = Thought(self._reader, self._tokenizer, board, ids, room=self.context - len(ids))
+        lead = self._tokenizer.lead(len(board.move_stack))
+        begins = np.flatnonzero(game.role & Role.MOVE_BEGINS)
+        before = game.ids[begins[-1] :].tolist() if len(begins) and not lead else ()
+        ids = [*game.ids.tolist(), *lead]
+        tokens = tuple(self._tokenizer.tokens[i] for i in before)
+        thought = Thought(self._reader, self._tokenizer, board, ids, tokens, room=self.context - len(ids))
         return thought if thought.fits else None
 
 

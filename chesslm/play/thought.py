@@ -1,8 +1,9 @@
 """From a model's tokens to its distribution of moves in one position.
 
 The tokens of a game go in; what the model would write next comes out: moves with probabilities, the illegal ones
-with the reason. Special tokens are taken out and the rest renormalised, as for every legality figure
-(docs/metrics.md). A move's probability is that of its canonical tokens up to and including its end.
+with the reason. Special tokens are taken out and the rest renormalised, and the move before is over, as for every
+legality figure (docs/metrics.md). A move's probability is that of its canonical tokens up to and including its end,
+however else it could be written.
 
 Keys and values of the game stay in a cache between positions, so a move costs one forward pass over the new
 tokens, and in notations of several tokens a move one more over the beginnings of moves, all in one row.
@@ -39,9 +40,9 @@ class Candidate:
     """A move that a player thinks of.
 
     Attributes:
-        text: in UCI, or the tokens if they spell no move.
-        move: None if the text is no move.
-        probability: in [0, 1], of this move among all, the illegal ones included.
+        text: the word of the move, in UCI or SAN as the notation has it, or the tokens if they spell none.
+        move: None if the text is no move, or that of a piece that is not there and of which SAN names no square.
+        probability: in [0, 1], of this text among all that could be written, illegal moves included.
         illegal: why it cannot be played; None if it can.
     """
 
@@ -62,14 +63,19 @@ class Thought:
         tokenizer: its notation.
         board: the position.
         ids: the game's tokens.
+        before: tokens of the move before, which is over; none where the game begins, or where something stands
+            between.
         room: tokens that still fit into the context after them.
     """
 
     def __init__(
-        self, reader: "Reader", tokenizer: GameTokenizer, board: chess.Board, ids: list[int], room: int
+        self, reader: "Reader", tokenizer: GameTokenizer, board: chess.Board, ids: list[int], before: Path, room: int
     ) -> None:
         self._reader, self._tokenizer, self._board, self._ids, self._room = reader, tokenizer, board, ids, room
         self._notation = tokenizer.notation
+        self._ruled_out = tokenizer.is_special.copy()
+        if before:
+            self._ruled_out[[tokenizer.ids[token] for token in self._notation.extensions(before)]] = True
         self._legal = legal_spellings(self._notation, board)
         self._begun = {path[:n] for path in self._legal for n in range(len(path) + 1)}
         self._begun = {path for path in self._begun if self._notation.extensions(path)}
@@ -110,17 +116,40 @@ class Thought:
         return moves[int(random.choice(len(moves), p=probabilities / probabilities.sum()))]
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """Every legal move and the ``SHOWN`` likeliest of all, likeliest first."""
+        """Every legal move and the ``SHOWN`` likeliest of all, likeliest first, each once."""
         self._follow()
-        paths = sorted(set(self._endings()) | set(self._legal), key=lambda path: (-self._log_probability(path), path))
-        return tuple(self.candidate(path) for rank, path in enumerate(paths) if rank < SHOWN or path in self._legal)
+        likeliest: set[Path] = set()
+        for path in self._by_probability({*self._endings(), *self._legal}):
+            if len(likeliest) == SHOWN:
+                break
+            if len(canonical := self._canonical(path)) <= self._room + 1:
+                likeliest.add(canonical)
+        paths = likeliest | self._legal.keys()
+        whole = [path for path in paths if self._notation.ends(path)]
+        begun = {path[:n] for path in whole for n in range(1, min(len(path), self._room) + 1)}
+        self._ask(path for path in begun if self._notation.extensions(path))
+        return tuple(self.candidate(path) for path in self._by_probability(paths))
 
     def candidate(self, path: Path) -> Candidate:
-        """A whole move's tokens as a candidate."""
+        """A whole move's tokens, as they were written, as a candidate."""
         move = self._notation.parse(path, self._board)
-        probability = float(np.exp(self._log_probability(path)))
-        text = move.uci() if move else "".join(path)
-        return Candidate(text, move, probability, boards.illegal_kind(self._board, move))
+        illegal = boards.illegal_kind(self._board, move)
+        text = self._notation.join(path) if self._notation.ends(path) else "".join(path)
+        shown = None if illegal == Illegal.NO_PIECE and self._notation.reads_board else move
+        return Candidate(text, shown, float(np.exp(self._log_probability(path))), illegal)
+
+    def _canonical(self, path: Path) -> Path:
+        """How the notation spells what is written: without a needless mark, cut into the tokens that it has for it."""
+        move = self._notation.parse(path, self._board)
+        if move and (not self._notation.reads_board or self._board.color_at(move.from_square) == self._board.turn):
+            spelled = self._notation.spell(move, self._board)
+            if self._notation.parse(spelled, self._board) == move:
+                return spelled
+        return self._notation.split(self._notation.join(path)) if self._notation.ends(path) else path
+
+    def _by_probability(self, paths: Iterable[Path]) -> list[Path]:
+        """Paths, likeliest first; equal ones by name."""
+        return sorted(paths, key=lambda path: (-self._log_probability(path), path))
 
     def _follow(self) -> None:
         """Ask for what follows the beginnings of legal moves and likely ones, a length at a time."""
@@ -167,18 +196,19 @@ class Thought:
 
     def _can_end(self, path: Path) -> bool:
         """Whether the tokens are a move already (used where extensions are left)."""
-        return bool(path) and self._notation.parse(path, self._board) is not None
+        return bool(path) and self._notation.ends(path)
 
     def _log_probabilities(self, path: Path, temperature: float = 1.0) -> NDArray[np.float64]:
         """Of the next token after a beginning, shape (vocabulary,).
 
-        Special tokens are taken out, but not where the move may be over: there they say that it is.
+        Special tokens are taken out, but not where the move may be over: there they say that it is. No move begins
+        with a token by which the move before would go on.
         """
         known = self._known.get((path, temperature))
         if known is None:
             logits = self._logits[path][: len(self._tokenizer)].astype(np.float64)
             if not self._can_end(path):
-                logits[self._tokenizer.is_special] = -np.inf
+                logits[self._tokenizer.is_special if path else self._ruled_out] = -np.inf
             logits = (logits - logits.max()) / temperature
             known = self._known[path, temperature] = logits - np.log(np.exp(logits).sum())
         return known
