@@ -4,8 +4,6 @@ A scorer and tokenised games with their positions in, one ``MoveScores`` out: fl
 ``positions``). Special tokens are taken out before anything else, and the rest renormalised; ``end_mass`` says how
 much was taken. Where a notation writes a move as one token, a forward pass of the whole game gives the exact
 distribution over moves at every ply; where it takes several, ``spellings`` walks the tree of them.
-
-Equal probabilities are ranked at random, in expectation, so that no figure depends on the order of a vocabulary.
 """
 
 import math
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.eval.positions import Positions
+from chesslm.eval.ranking import rank
 from chesslm.eval.scorers import Scorer, batches, chain
 from chesslm.game import Game
 from chesslm.tokenizer import Role, TokenizedGame
@@ -28,9 +27,6 @@ BATCH_TOKENS = 2048
 """16 MB of logits with the 1,972 tokens of uci-move. Larger batches hold more padding and are no faster."""
 BATCH_LOGITS = 1 << 23
 """Logits of a batch at most, unless one game alone has more: 64 MB as float64."""
-
-EQUAL = 1e-5
-"""Scores that lie closer are equal: the product of two or three probabilities is rounded."""
 
 Progress = Callable[[int], None]
 """Told of plies done."""
@@ -221,38 +217,17 @@ def fill_in(
         Column of the likeliest move, (N,).
     """
     real = legal >= 0
-    k = real.sum(1, keepdim=True)
+    k = real.sum(1)
     of_legal = moves.gather(1, legal.clamp(min=0)).masked_fill(~real, -math.inf)
     of_played = moves.gather(1, played[:, None])
-    highest = _highest(moves, min(moves.shape[1], max(3, legal.shape[1]) + 1))
-
-    def among(asked: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
-        """Expected number of the asked moves among the n likeliest, equal ones in random order."""
-        threshold = highest.gather(1, n - 1)
-        above, from_there = threshold + EQUAL, threshold - EQUAL
-        n_above, asked_above = (highest > above).sum(1), (asked > above).sum(1)
-        there = (highest >= from_there).sum(1)
-        # Only where that is all of them can there be more: counting in all moves everywhere took a tenth of the time.
-        full = (there == highest.shape[1]).nonzero()[:, 0]
-        there[full] = (moves[full] >= from_there[full]).sum(1)
-        ties = there - n_above
-        # A move that the scorer rules out is never among the likeliest, however few it leaves.
-        asked_ties = ((asked >= from_there) & (asked > -math.inf)).sum(1) - asked_above
-        return asked_above + asked_ties * (n[:, 0] - n_above) / ties
-
+    ranking = rank(moves, max(3, legal.shape[1]))
     three = torch.full_like(k, 3).clamp(max=moves.shape[1])
     for name, values in (
         ("legality_bits", (total - of_legal.logsumexp(1)).clamp(min=0) / math.log(2)),
-        ("r_precision", among(of_legal, k) / k[:, 0]),
-        ("top1", among(of_played, torch.ones_like(k))),
-        ("top3", among(of_played, three)),
-        ("confidence", (highest[:, 0] - total).exp()),
+        ("r_precision", ranking.expected(of_legal, k) / k),
+        ("top1", ranking.expected(of_played, torch.ones_like(k))),
+        ("top3", ranking.expected(of_played, three)),
+        ("confidence", (ranking.highest[:, 0] - total).exp()),
     ):
         getattr(scores, name)[where] = values.double().numpy()
     return moves.argmax(1).numpy()
-
-
-def _highest(scores: torch.Tensor, n: int) -> torch.Tensor:
-    """The n highest of each row, falling: ``topk``, for which torch takes four times as long on two cores."""
-    parted = np.partition(scores.numpy(), -n, axis=1)[:, -n:]
-    return torch.from_numpy(np.sort(parted, axis=1)[:, ::-1].copy())

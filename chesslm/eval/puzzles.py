@@ -9,12 +9,14 @@ import math
 
 import chess
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from chesslm.eval.asking import Answer, Question, ask
 from chesslm.eval.intervals import Bootstrap
-from chesslm.eval.moves import EQUAL, Progress
+from chesslm.eval.moves import Progress
 from chesslm.eval.positions import PHASES
+from chesslm.eval.ranking import rank
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.scorers import Scorer
 from chesslm.eval.tactics import Puzzle, Puzzles
@@ -91,8 +93,7 @@ def _measure(scorer: Scorer, given: Puzzles, mass: str, by: dict[str, Groups], s
 def _figures(puzzle: Puzzle, answer: Answer) -> tuple[float, ...]:
     """Solved by the greedy move, by the likeliest legal one, by a random legal one; probability of the solutions."""
     solves = np.isin(puzzle.legal, puzzle.solutions)
-    # A move that the scorer rules out is never the likeliest.
-    likeliest = (answer.log_p >= answer.log_p.max() - EQUAL) & (answer.log_p > -math.inf)
-    policy = (likeliest & solves).sum() / max(1, likeliest.sum())
+    of_solutions = torch.from_numpy(np.where(solves, answer.log_p, -math.inf))[None]
+    policy = rank(torch.from_numpy(answer.log_p)[None], 1).expected(of_solutions, torch.ones(1, dtype=torch.int64))
     mass = min(1.0, float(np.exp(answer.log_p[solves]).sum()))
     return float(answer.greedy in puzzle.solutions), float(policy), float(solves.mean()), mass

@@ -11,6 +11,7 @@ With whole moves the squares that no piece could reach are not in the vocabulary
 level stands beside it. One forward pass a prompt: the start squares and piece types asked about branch off behind it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 from chesslm.errors import InputError
 from chesslm.eval import intervals
 from chesslm.eval.intervals import Bootstrap, Floats
-from chesslm.eval.moves import EQUAL, Progress, batch_tokens
+from chesslm.eval.moves import Progress, batch_tokens
 from chesslm.eval.prompts import LENGTHS, TASKS, Prompt, Question
+from chesslm.eval.ranking import rank
 from chesslm.eval.results import Metrics, Result
 from chesslm.eval.scorers import Scorer, TokenTree, batches, chain
 from chesslm.tokenizer import GameTokenizer
@@ -182,15 +184,15 @@ def _score(
         node = np.concatenate([each.nodes for each in chosen])
         logits_NV = logits_BTV[torch.from_numpy(place), torch.from_numpy(node)].double().numpy()
         rows = np.concatenate([each.rows for each in chosen])
-        scores_NC = _of_answers(logits_NV, answers[asked.given[rows]])
-        legal, played = (np.zeros_like(scores_NC, np.bool_) for _ in range(2))
-        legal[:, :SQUARES] = asked.legal[rows]
-        known = np.flatnonzero(asked.played[rows] >= 0)
-        played[known, asked.played[rows][known]] = True
-        one, k = np.ones(len(rows), np.int64), legal.sum(1)
-        figures["legal"][rows] = _among(scores_NC, legal, one)
-        figures["r_precision"][rows] = _among(scores_NC, legal, k) / k
-        figures["exact"][rows] = _among(scores_NC, played, one)
+        scores_NC = torch.from_numpy(_of_answers(logits_NV, answers[asked.given[rows]]))
+        k = torch.from_numpy(asked.legal[rows].sum(1))
+        ranking, one = rank(scores_NC, int(k.max())), torch.ones_like(k)
+        of_legal = scores_NC[:, :SQUARES].masked_fill(~torch.from_numpy(asked.legal[rows]), -math.inf)
+        played = torch.from_numpy(asked.played[rows])[:, None]
+        of_played = scores_NC.gather(1, played.clamp(min=0)).masked_fill(played < 0, -math.inf)
+        figures["legal"][rows] = ranking.expected(of_legal, one)
+        figures["r_precision"][rows] = ranking.expected(of_legal, k) / k
+        figures["exact"][rows] = ranking.expected(of_played, one)
         advance(len(batch))
     return figures
 
@@ -204,22 +206,6 @@ def _of_answers(logits: Floats, ids: NDArray[np.int64]) -> Floats:
     """
     padded = np.concatenate([logits, np.full((len(logits), 1), -np.inf)], axis=1)
     return np.logaddexp.reduce(padded[np.arange(len(ids))[:, None, None], ids], axis=2)
-
-
-def _among(scores: Floats, asked: NDArray[np.bool_], n: NDArray[np.int64]) -> Floats:
-    """Expected number of the asked answers among the n likeliest, equal ones in random order, (N,).
-
-    Args:
-        scores: log of the probability of each answer, (N, C).
-        asked: which ones are asked about, (N, C).
-        n: how many are taken, (N,).
-    """
-    threshold = np.take_along_axis(np.sort(scores, axis=1)[:, ::-1], n[:, None] - 1, axis=1)
-    above = scores > threshold + EQUAL
-    equal = ~above & (scores >= threshold - EQUAL)
-    share = (n - above.sum(1)) / equal.sum(1)
-    # An answer that the scorer rules out is never among the likeliest, however few it leaves.
-    return (asked & above).sum(1) + (asked & equal & (scores > -np.inf)).sum(1) * share
 
 
 def _chance(asked: Asked, answers: NDArray[np.int64], none: int) -> dict[str, Floats]:

@@ -13,7 +13,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from chesslm.eval.moves import EQUAL, batch_tokens
+from chesslm.eval.moves import batch_tokens
+from chesslm.eval.ranking import EQUAL
 from chesslm.eval.scorers import Scorer, TokenTree, batches
 from chesslm.tokenizer import GameTokenizer, TokenIds
 
