@@ -48,8 +48,8 @@ class Notation:
         split: a word -> its tokens.
         join: tokens -> the word that they spell, or what would be one.
         extensions: tokens of a move begun -> the tokens by which the notation alone could go on with it.
-            Empty: the move is over. Where the tokens already spell a move and extensions are left (``e7 e8``,
-            with or without ``q``), the move ends as soon as the next token is none of them.
+            Empty: the move is over, or it is none. Where the tokens already spell a move and extensions are left
+            (``e7 e8``, with or without ``q``), the move ends as soon as the next token is none of them.
         ends: whether the move may be over after these tokens.
         lead: ply -> tokens that stand before the move there, such as its number.
         hints: tokens of the piece types P, N, B, R, Q, K, if the moved piece may be named before its move.
@@ -127,11 +127,12 @@ def _uci_square() -> Notation:
     squares = frozenset(chess.SQUARE_NAMES)
 
     def extensions(begun: Tokens) -> frozenset[str]:
+        if len(begun) > 2 or not squares.issuperset(begun):
+            return frozenset()
         if len(begun) < 2:
             return squares
-        if len(begun) == 2 and squares.issuperset(begun) and words.is_promotion_step(*map(chess.parse_square, begun)):
-            return frozenset(PROMOTIONS)
-        return frozenset()
+        promotes = words.is_promotion_step(*map(chess.parse_square, begun))
+        return frozenset(PROMOTIONS) if promotes else frozenset()
 
     def ends(tokens: Tokens) -> bool:
         return len(tokens) in (2, 3) and words.read_word("".join(tokens), _ANY_BOARD, "uci") is not None
@@ -197,7 +198,8 @@ def _movetext(name: str, vocabulary: Tokens, merges: tuple[tuple[str, str], ...]
         split=lambda word: split(f"{word} "),
         join=lambda tokens: "".join(tokens).strip(" "),
         extensions=lambda begun: frozenset() if begun and begun[-1].endswith(" ") else go_on("".join(begun)),
-        ends=lambda tokens: bool(tokens) and tokens[-1].endswith(" "),
+        # Only the whole words end with a space.
+        ends=lambda tokens: bool(tokens) and tokens[-1].endswith(" ") and "".join(tokens) in _beginnings(),
         lead=lambda ply: lead(ply // 2 + 1) if numbered and ply % 2 == 0 else (),
         pattern=r"\d+\. ?(?=[^ ])|[^ ]+ ?" if numbered else "[^ ]+ ?",
         merges=merges,

@@ -4,8 +4,7 @@ The suite ``legality`` (chesslm.eval) is the measurement; this is a few seconds 
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import chess
 import numpy as np
@@ -14,9 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from chesslm import boards
+from chesslm.forks import Forks
 from chesslm.loader import NOT_ASKED, cut_batches, cut_game, pad_rows, targets_of, without
 from chesslm.shards import Split
-from chesslm.tokenizer import GameTokenizer, Role, TokenizedGame
+from chesslm.tokenizer import GameTokenizer, Role, TokenIds, TokenizedGame
 
 PROSE_BATCH = 4096
 """Tokens: the logits of a text model's vocabulary take 16 KB each."""
@@ -38,10 +38,11 @@ def validate(
         ``val_plies``, the number it was measured on.
     """
     held = [cut_game(_bare(split[i]), context) for i in range(min(games, len(split)))]
-    special = torch.from_numpy(tokenizer.is_special)
+    forks = Forks(tokenizer)
     order = sorted(range(len(held)), key=lambda i: len(held[i]))
     held = [held[i] for i in order]
-    nats, moves, choices = 0.0, 0, []
+    nats, moves = 0.0, 0
+    choices: list[list[int]] = []
     for batch in cut_batches(np.array([len(game) for game in held]), 8192):
         rows = torch.from_numpy(pad_rows([game.ids for game in held[batch]]))
         logits_BTV = logits_of(rows)[:, :-1].float()
@@ -49,12 +50,14 @@ def validate(
         # In the whole vocabulary, specials included: bits a move as a text model would count them.
         losses_BT = F.cross_entropy(logits_BTV.transpose(1, 2), rows[:, 1:], reduction="none")
         nats += float(losses_BT[of_move_BT].sum())
-        greedy_BT = logits_BTV.masked_fill(special, -math.inf).argmax(-1).numpy()
-        for game, greedy_T in zip(held[batch], greedy_BT, strict=True):
-            begins = np.flatnonzero(game.role & Role.MOVE_BEGINS)
-            moves += len(begins)
-            choices.append(greedy_T[begins - 1])
-    legal, plies = _legal(logits_of, tokenizer, held, choices, seed)
+        for game, logits_TV in zip(held[batch], logits_BTV, strict=True):
+            logits_PV = logits_TV[np.flatnonzero(game.role & Role.MOVE_BEGINS) - 1].numpy()
+            moves += len(logits_PV)
+            # The last one is that before the ply that would follow.
+            before = forks.moves_before(game)[:-1]
+            may_follow = (forks.may_follow(each, (), move) for each, move in zip(logits_PV, before, strict=True))
+            choices.append([int(scores.argmax()) for scores in may_follow])
+    legal, plies = _legal(logits_of, forks, held, choices, seed)
     return {
         "val_bits_per_move": nats / math.log(2) / max(moves, 1),
         "val_legal_argmax": legal / max(plies, 1),
@@ -92,41 +95,29 @@ def _is_move(game: TokenizedGame) -> NDArray[np.uint16]:
 
 
 def _legal(
-    logits_of: Logits, tokenizer: GameTokenizer, games: list[TokenizedGame], choices: list[Any], seed: int
+    logits_of: Logits, forks: Forks, games: Sequence[TokenizedGame], choices: Sequence[Sequence[int]], seed: int
 ) -> tuple[int, int]:
-    """Plies whose greedy move is legal, and plies looked at."""
-    one_token = tokenizer.is_one_token
-    sample = {(g, ply) for g, chosen in enumerate(choices) for ply in range(len(chosen))}
-    if not one_token:
-        listed = sorted(sample)
-        picks = np.random.default_rng(seed).permutation(len(listed))[:CONTINUED_PLIES]
-        sample = {listed[i] for i in picks}
+    """Plies whose greedy move is legal, and plies looked at; the first token of each greedy move is given."""
+    tokenizer = forks.tokenizer
+    sample = [(g, ply) for g, chosen in enumerate(choices) for ply in range(len(chosen))]
+    if not tokenizer.is_one_token:
+        sample = [sample[i] for i in np.random.default_rng(seed).permutation(len(sample))[:CONTINUED_PLIES]]
+    wanted = frozenset(sample)
     legal = 0
     for g, game in enumerate(games):
-        played = tokenizer.decode_moves(game.ids)
-        for ply, board in enumerate(boards.replay(played)):
-            if (g, ply) not in sample:
-                continue
-            prefix = game.ids[: int(np.flatnonzero(game.role & Role.MOVE_BEGINS)[ply])] if not one_token else None
-            move = _finish(logits_of, tokenizer, prefix, int(choices[g][ply]), board)
-            legal += boards.illegal_kind(board, move) is None
-    return legal, len(sample)
+        begins = np.flatnonzero(game.role & Role.MOVE_BEGINS)
+        for ply, board in enumerate(boards.replay(tokenizer.decode_moves(game.ids))):
+            if (g, ply) in wanted:
+                move = _finish(logits_of, forks, game.ids[: begins[ply]], choices[g][ply], board)
+                legal += boards.illegal_kind(board, move) is None
+    return legal, len(wanted)
 
 
-def _finish(
-    logits_of: Logits, tokenizer: GameTokenizer, prefix: NDArray[np.uint16] | None, first: int, board: chess.Board
-) -> chess.Move | None:
+def _finish(logits_of: Logits, forks: Forks, prefix: TokenIds, first: int, board: chess.Board) -> chess.Move | None:
     """The greedy move that begins with a token."""
-    begun = [first]
-    while prefix is not None:
-        tokens = tuple(tokenizer.tokens[i] for i in begun)
-        extensions = tokenizer.notation.extensions(tokens)
-        if not extensions:
-            break
+    begun, over = forks.step((), first)
+    while not over:
         rows = torch.from_numpy(np.concatenate([prefix.astype(np.int64), begun])[None])
-        logits_V = logits_of(rows)[0, -1].float()
-        chosen = int(logits_V.masked_fill(torch.from_numpy(tokenizer.is_special), -math.inf).argmax())
-        if tokenizer.tokens[chosen] not in extensions:
-            break
-        begun.append(chosen)
-    return tokenizer.notation.parse(tuple(tokenizer.tokens[i] for i in begun), board)
+        scores = forks.may_follow(logits_of(rows)[0, -1].float().numpy(), begun)
+        begun, over = forks.step(begun, int(scores.argmax()))
+    return forks.tokenizer.notation.parse(forks.tokens(begun), board)

@@ -142,6 +142,16 @@ def test_extensions_are_exactly_what_the_notation_can_go_on_with(name: str):
 
 
 @notations
+def test_what_no_move_begins_with_is_no_move_however_it_goes_on(name: str):
+    """Junk goes on with nothing, and its parts make no move: SAN without the geometry would read Ke4d5 as Kd5."""
+    notation = notation_of(name)
+    junk = {"uci-move": ("e2e4", "e2e4"), "uci-square": ("q",)}.get(name, (*"Ke4", *notation.split("d5")))
+    assert not notation.extensions(junk)
+    assert not notation.ends(junk)
+    assert notation.parse(junk, chess.Board("4k3/8/8/8/4K3/8/8/8 w - - 0 1")) is None
+
+
+@notations
 @given(game=games())
 @settings(max_examples=15, deadline=None)
 def test_legal_continuations_are_those_that_brute_force_finds(name: str, game: list[chess.Move]):

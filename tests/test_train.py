@@ -13,15 +13,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Cli
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from chesslm import boards
 from chesslm import run as run_module
 from chesslm.config import ModelConfig, Recipe, TrainConfig, changed
 from chesslm.errors import FailureError, InputError
+from chesslm.eval.asking import Question, ask
+from chesslm.eval.scorers import ModelScorer
 from chesslm.model import load_model, new_gpt2
 from chesslm.optim import MuonAdamW, make_optimizer, rate
 from chesslm.run import RunFolder
@@ -69,7 +73,7 @@ def test_it_learns(tiny_model: Path, tiny_dataset: Path) -> None:
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
 
 
-def test_validation_agrees_with_the_loss_alone(
+def test_validation_agrees_with_the_loss_and_the_suite(
     tiny_models: Mapping[str, Path], tiny_datasets: Mapping[str, Path]
 ) -> None:
     for notation, folder in tiny_models.items():
@@ -77,9 +81,9 @@ def test_validation_agrees_with_the_loss_alone(
         split = open_dataset(tiny_datasets[notation]).splits["val"]
         with torch.inference_mode():
             logits_of = partial(_logits, loaded.model)
-            found = validate(logits_of, loaded.tokenizer, split, games=5, context=512)
+            found = validate(logits_of, loaded.tokenizer, split, games=3, context=512)
             bits, moves = 0.0, 0
-            for game in (split[i] for i in range(5)):
+            for game in (split[i] for i in range(3)):
                 ids = torch.tensor(game.ids.astype(int))[None]
                 log2_probs = loaded.model(ids).logits[0].log_softmax(-1) / math.log(2)
                 for at in range(1, len(game)):
@@ -88,7 +92,15 @@ def test_validation_agrees_with_the_loss_alone(
                         bits -= float(log2_probs[at - 1, int(game.ids[at])])
                 moves += int(game.ply.max()) + (0 if game.role[-1] & 32 else 1)
         assert found["val_bits_per_move"] == pytest.approx(bits / moves, rel=1e-4)
-        assert 0 <= found["val_legal_argmax"] <= 1
+        games = [boards.to_codes(loaded.tokenizer.decode_moves(split[i].ids)) for i in range(3)]
+        questions = [Question(g, ply, game[:0]) for g, game in enumerate(games) for ply in range(len(game))]
+        greedy = iter([answer.greedy for answer in ask(ModelScorer(loaded), games, questions)])
+        legal = [
+            next(greedy) in boards.legal_codes(board)
+            for game in games
+            for _, board in zip(game, boards.replay(boards.to_moves(game)), strict=False)
+        ]
+        assert (found["val_plies"], found["val_legal_argmax"]) == (len(legal), pytest.approx(np.mean(legal)))
 
 
 def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from chesslm.conditions import Headers
 from chesslm.eval.moves import Progress, batch_tokens
 from chesslm.eval.results import Idea
 from chesslm.eval.scorers import Scorer, batches, chain
-from chesslm.eval.trees import Begun, Choice, Floats, Forks, PlayedMove, walk, walk_branches
+from chesslm.eval.trees import Choice, PlayedMove, walk, walk_branches
+from chesslm.forks import Begun, Forks
 from chesslm.tokenizer import GameTokenizer, Role, TokenIds
 
 
@@ -101,7 +102,7 @@ def ask(
                     ideas = questions[place.number].ideas
                     # One more: the greedy move is not among the others.
                     choices[-1].append(Choice(forks, move, place.spelled, ranked=ideas and ideas + 1))
-                    scores = given_over(forks, place.before, logits[row, place.root])
+                    scores = forks.given_over(logits[row, place.root], place.before)
                     walk(forks, [(choices[-1][-1], ())], scores[None])
         walk_branches(scorer, forks, [trunks[i] for i in batch], choices)
         found = {choice.move.ply: choice for of_trunk in choices for choice in of_trunk}
@@ -122,7 +123,7 @@ class Place:
         board: the position.
         spelled: how its moves are spelled; nothing for one that cannot be written.
         root: the token after which its move begins.
-        before: tokens of the move before, if nothing stands between.
+        before: the move before, as ``Forks.moves_before`` has it.
     """
 
     number: int
@@ -146,16 +147,15 @@ def _asked(
         at.setdefault(questions[number].ply, []).append(number)
     deepest = max(at)
     tokens = tokenizer.encode(game[:deepest], headers=headers)
-    begins, ends = (np.flatnonzero(tokens.role & role).tolist() for role in (Role.MOVE_BEGINS, Role.MOVE_ENDS))
+    before = forks.moves_before(tokens)
     # What stands in front of the first move is no move, but ends like one.
-    ends = [len(tokenizer.encode(game[:0])) - 1, *ends]
+    ends = [len(tokenizer.encode(game[:0])) - 1, *np.flatnonzero(tokens.role & Role.MOVE_ENDS).tolist()]
     places: list[Place] = []
     for ply, board in enumerate(boards.replay(boards.to_moves(game[:deepest]))):
         for number in at.get(ply, ()):
-            lead = tokenizer.lead(ply)
-            before = tokens.ids[begins[ply - 1] : ends[ply] + 1].tolist() if ply and not lead else ()
+            root = ends[ply] + len(tokenizer.lead(ply))
             moves = [_spelled(tokenizer, move, board) for move in boards.to_moves(questions[number].moves)]
-            places.append(Place(number, board.copy(stack=False), moves, ends[ply] + len(lead), tuple(before)))
+            places.append(Place(number, board.copy(stack=False), moves, root, before[ply]))
     return np.concatenate([tokens.ids, np.array(tokenizer.lead(deepest), tokens.ids.dtype)]), places
 
 
@@ -163,21 +163,6 @@ def _spelled(tokenizer: GameTokenizer, move: chess.Move, board: chess.Board) -> 
     """A move's tokens; none if it cannot be written."""
     writable = not tokenizer.notation.reads_board or board.color_at(move.from_square) == board.turn
     return tokenizer.spell(move, board) if writable else ()
-
-
-def given_over(forks: Forks, played: Begun, scores: Floats) -> Floats:
-    """Next-token scores after a move that is over: less the tokens by which it would go on, (V,).
-
-    Args:
-        forks: of the notation.
-        played: tokens of the move; none where the game begins, or where something stands between.
-        scores: (V,).
-    """
-    if not played:
-        return scores
-    left = scores.copy()
-    left[forks.of_moves[forks[played].goes_on]] = -math.inf
-    return left
 
 
 def _answer(forks: Forks, choice: Choice, board: chess.Board, ideas: int) -> Answer:

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.eval import intervals
-from chesslm.eval.asking import Answer, Question, ask, given_over
+from chesslm.eval.asking import Answer, Question, ask
 from chesslm.eval.exam import SOURCES, Exam, Row
 from chesslm.eval.intervals import Bootstrap, Floats
 from chesslm.eval.items import ENDED, ITEMS, REFUSED
 from chesslm.eval.moves import Progress, batch_tokens
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.scorers import Scorer, batches, chain
-from chesslm.eval.trees import Forks, log_softmax
+from chesslm.forks import Forks, log_softmax
 from chesslm.tokenizer import Role
 
 NOTICEABLE = 0.01
@@ -183,7 +183,7 @@ def _at_the_end(scorer: Scorer, exam: Exam, advance: Progress) -> Iterator[Asked
             for begun, at, suffix in zip(begins.tolist(), ends.tolist(), ("_before", ""), strict=True):
                 if at + 1 < scorer.context:
                     played = tuple(games[i].ids[begun : at + 1].tolist())
-                    log_p = log_softmax(given_over(forks, played, scores[at]))
+                    log_p = log_softmax(forks.given_over(scores[at], played))
                     marks |= {f"eos_mass{suffix}": math.exp(log_p[eos]), f"eos_argmax{suffix}": log_p.argmax() == eos}
             row = rows[i]
             yield Asked(row, "eos_mass" in marks, {key: (row.game, float(value)) for key, value in marks.items()})

@@ -34,7 +34,8 @@ from chesslm import boards
 from chesslm.eval.moves import MoveScores, Progress, batch_tokens, empty_scores, fill_in, move_spans
 from chesslm.eval.positions import Positions, legal_words, read_words
 from chesslm.eval.scorers import Scorer, batches, chain
-from chesslm.eval.trees import Begun, Choice, Floats, Forks, PlayedMove, logsumexp, walk, walk_branches
+from chesslm.eval.trees import Choice, PlayedMove, walk, walk_branches
+from chesslm.forks import Begun, Floats, Forks, logsumexp
 from chesslm.tokenizer import TokenizedGame
 
 
@@ -135,15 +136,14 @@ def _fill_in_choices(scores: MoveScores, choices: Sequence[Choice]) -> None:
 def _fill_in_played(scores: MoveScores, forks: Forks, moves: Sequence[PlayedMove], trunk: Floats) -> None:
     """Bits of the played moves of a game, from its own forward pass (T, V).
 
-    Where a move might have gone on, the scores after it lose the tokens by which it would: the next move begins there.
+    The scores after each move are left with what may follow it, now that it is over: the next move begins there.
     """
     ended: dict[int, float] = {}
     for move in moves:
-        goes_on = forks.of_moves[forks[move.spelled].goes_on]
-        if len(goes_on):
-            whole = logsumexp(trunk[move.last])[0]
-            trunk[move.last, goes_on] = -math.inf
-            ended[move.ply] = whole - logsumexp(trunk[move.last])[0]
+        if forks[move.spelled].goes_on.any():
+            over = forks.given_over(trunk[move.last], move.spelled)
+            ended[move.ply] = logsumexp(trunk[move.last])[0] - logsumexp(over)[0]
+            trunk[move.last] = over
     everything, of_moves = logsumexp(trunk)[:, 0], logsumexp(trunk[:, ~forks.tokenizer.is_special])[:, 0]
     for move in moves:
         nats, left = ended.get(move.ply, 0.0), 0.0

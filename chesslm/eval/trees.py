@@ -11,79 +11,17 @@ from functools import cached_property
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chesslm.eval.moves import batch_tokens
 from chesslm.eval.ranking import EQUAL
 from chesslm.eval.scorers import Scorer, TokenTree, batches
-from chesslm.tokenizer import GameTokenizer, TokenIds
+from chesslm.forks import Begun, Floats, Forks, log_softmax, logsumexp
+from chesslm.tokenizer import TokenIds
 
 TREE_NODES = 256
 """Nodes hung behind a game at once: attention is quadratic in them."""
 JUNK = 256
 """Tokens that are in no move, kept at each node as ways to make junk of it: no position has so many legal moves."""
-
-Begun = tuple[int, ...]
-"""A move begun: token ids."""
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Fork:
-    """How the notation goes on with a move begun; arrays over the tokens that moves are made of, shape (A,).
-
-    Attributes:
-        ends: whether the move may also be over.
-        goes_on: tokens by which it can go on.
-        stays_open: those after which it is not certainly over.
-    """
-
-    ends: bool
-    goes_on: NDArray[np.bool_]
-    stays_open: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Forks:
-    """The forks of a notation: they are the same on every board.
-
-    Attributes:
-        tokenizer: of the notation.
-    """
-
-    tokenizer: GameTokenizer
-    _known: dict[Begun, Fork] = field(default_factory=dict)
-
-    @cached_property
-    def of_moves(self) -> NDArray[np.int64]:
-        """Ids of the tokens that moves are made of, rising, (A,)."""
-        return np.array(sorted(self.tokenizer.ids[token] for token in self.tokenizer.notation.vocabulary))
-
-    @cached_property
-    def column(self) -> NDArray[np.int64]:
-        """Where each token stands among them, (V,); -1 for one that does not."""
-        columns = np.full(len(self.tokenizer), -1)
-        columns[self.of_moves] = np.arange(len(self.of_moves))
-        return columns
-
-    def __getitem__(self, begun: Begun) -> Fork:
-        if begun not in self._known:
-            self._known[begun] = self._find(begun)
-        return self._known[begun]
-
-    def _find(self, begun: Begun) -> Fork:
-        notation, ids = self.tokenizer.notation, self.tokenizer.ids
-        tokens = self.tokens(begun)
-        goes_on, stays_open = (np.zeros(len(self.of_moves), np.bool_) for _ in range(2))
-        for token in notation.extensions(tokens):
-            at = self.column[ids[token]]
-            goes_on[at] = True
-            stays_open[at] = bool(notation.extensions((*tokens, token)))
-        return Fork(bool(tokens) and notation.ends(tokens), goes_on, stays_open)
-
-    def tokens(self, begun: Begun) -> tuple[str, ...]:
-        """Ids as tokens."""
-        return tuple(self.tokenizer.tokens[i] for i in begun)
 
 
 @dataclass(frozen=True)
@@ -208,8 +146,7 @@ def walk(forks: Forks, nodes: Sequence[tuple[Choice, Begun]], scores: Floats) ->
     scores = np.where(reached > -math.inf, scores, 0)
     log_p = reached + log_softmax(np.where(forks.tokenizer.is_special & ~ends, -math.inf, scores))
     of_moves, others = log_p[:, forks.of_moves], log_p[:, forks.column < 0]
-    # Where the move may be over, any token that does not go on with it ends it. Elsewhere such a token makes junk of
-    # it, which takes its place among the likeliest moves.
+    # Junk takes its place among the likeliest moves.
     ending = ends & ~goes_on
     at_node = np.logaddexp(
         logsumexp(np.where(ending, of_moves, -math.inf)), logsumexp(np.where(ends, others, -math.inf))
@@ -227,24 +164,7 @@ def walk(forks: Forks, nodes: Sequence[tuple[Choice, Begun]], scores: Floats) ->
         choice.moves.append(moves[row])
         choice.open.append(still_open[row])
         if begun == choice.greedy and not choice.greedy_over:
-            column = forks.column[likeliest[row]]
-            further = column >= 0 and goes_on[row, column]
-            choice.greedy_over = bool(ends[row, 0] and not further)
-            if not choice.greedy_over:
-                choice.greedy = (*begun, likeliest[row])
-                choice.greedy_over = not (column >= 0 and stays_open[row, column])
-
-
-def logsumexp(scores: Floats) -> Floats:
-    """Along the last axis, which stays; -inf where all is."""
-    highest = np.maximum(scores.max(-1, keepdims=True), -1e300)
-    with np.errstate(divide="ignore"):
-        return highest + np.log(np.exp(scores - highest).sum(-1, keepdims=True))
-
-
-def log_softmax(scores: Floats) -> Floats:
-    """Along the last axis."""
-    return scores - logsumexp(scores)
+            choice.greedy, choice.greedy_over = forks.step(begun, likeliest[row])
 
 
 def walk_branches(

@@ -4,9 +4,8 @@ Openings go in, written games come out, with how each ended. All rows hold equal
 every game has to begin with are read in one pass, then one token a row and pass, be it given (the rest of a longer
 opening, a move number) or chosen. So rows need no padding and no mask, and a game leaves the batch once it is over.
 
-A move is written as docs/metrics.md says: special tokens are taken out, except where a move begun may be over
-(``e7 e8``): there any token that does not go on with it ends it. That token is thrown away, and the next move begins
-with the same scores, less the special tokens and those that would have gone on.
+A move is written as ``forks`` says. A token that ends a move without being part of it is thrown away, and the next
+move begins with the same scores.
 
 Cost with a model: one forward pass of one token a row for each token of the longest game, so 290 passes for games of
 300 plies from 10 given ones in uci-move, 580 in uci-square; attention reads the keys and values of the whole row.
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from chesslm import boards, generate
 from chesslm.eval.steppers import Stepper
-from chesslm.tokenizer import GameTokenizer
+from chesslm.forks import Begun, Forks, choose
 
 MAX_PLIES = generate.MAX_PLIES
 """A game that has not ended by then is broken off."""
@@ -101,7 +100,7 @@ def write_games(
     Returns:
         A game for each opening, in their order.
     """
-    pen = _Pen(stepper.tokenizer, stepper.context, temperature)
+    pen = _Pen(Forks(stepper.tokenizer), stepper.context, temperature)
     rows = [
         pen.start(opening, np.random.default_rng([seed, len(opening), number]))
         for number, opening in enumerate(openings)
@@ -145,8 +144,8 @@ class _Row:
         random: what its draws come from.
         waiting: tokens of the game that are not read yet.
         length: tokens of the game, those included.
-        begun: tokens of the move being written.
-        went_on: tokens that would have gone on with the move before; they do not follow it, since it is over.
+        begun: the move being written.
+        before: the move before, as in ``Forks.moves_before``.
         ending: how it ended; None: it goes on.
         illegal: as in ``WrittenGame``.
     """
@@ -156,8 +155,8 @@ class _Row:
     random: np.random.Generator
     waiting: list[int] = field(default_factory=list)
     length: int = 0
-    begun: tuple[str, ...] = ()
-    went_on: frozenset[str] = frozenset()
+    begun: Begun = ()
+    before: Begun = ()
     ending: Ending | None = None
     illegal: boards.Illegal | None = None
 
@@ -179,64 +178,43 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Pen:
-    """How games are written: the notation, the tokens that fit into a row, and how a token is chosen."""
+    """How games are written: the notation's forks, the tokens that fit into a row, and how a token is chosen."""
 
-    tokenizer: GameTokenizer
+    forks: Forks
     context: int
     temperature: float
 
     def start(self, opening: Moves, random: np.random.Generator) -> _Row:
         """A game of which only the opening is there."""
-        notation = self.tokenizer.notation
         row = _Row(chess.Board(), len(opening), random)
         for move in opening:
-            row.went_on = notation.extensions(notation.spell(move, row.board))
             row.board.push(move)
-        row.add(self.tokenizer.encode(boards.to_codes(opening)).ids.tolist())
+        game = self.forks.tokenizer.encode(boards.to_codes(opening))
+        row.add(game.ids.tolist())
+        row.before = self.forks.moves_before(game)[-1]
         self._next_move(row)
         return row
 
     def write(self, row: _Row, scores: NDArray[np.float32]) -> None:
         """Choose the next token, by the scores after all tokens of a game that goes on."""
-        notation = self.tokenizer.notation
         while not row.waiting and row.ending is None:
-            goes_on = notation.extensions(row.begun)
-            may_be_over = bool(row.begun) and notation.parse(row.begun, row.board) is not None
-            token = self._choose(scores if may_be_over else self._of_moves(row, scores), row.random)
-            name = self.tokenizer.tokens[token]
-            if name in goes_on:
-                row.begun = (*row.begun, name)
-                row.add([token])
-                if not notation.extensions(row.begun):
-                    self._end_move(row)
-            elif may_be_over:
+            may_follow = self.forks.may_follow(scores, row.begun, row.before)
+            begun, over = self.forks.step(row.begun, choose(may_follow, self.temperature, row.random))
+            row.add(begun[len(row.begun) :])
+            row.begun = begun
+            if over:
                 self._end_move(row)
-            else:
-                row.ending, row.illegal = Ending.ILLEGAL, boards.Illegal.NOT_A_MOVE
         self._check_room(row)
-
-    def _of_moves(self, row: _Row, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores without those of tokens that no move goes on with, or none begins with."""
-        scores = np.where(self.tokenizer.is_special, -np.inf, scores)
-        if row.went_on and not row.begun:
-            scores[[self.tokenizer.ids[token] for token in row.went_on]] = -np.inf
-        return scores
-
-    def _choose(self, scores: NDArray[np.float32], random: np.random.Generator) -> int:
-        if not self.temperature:
-            return int(scores.argmax())
-        up_to = np.exp((scores.astype(np.float64) - scores.max()) / self.temperature).cumsum()
-        return int(np.searchsorted(up_to, random.random() * up_to[-1], side="right"))
 
     def _end_move(self, row: _Row) -> None:
         """Make the move that is written, or end the game with it."""
-        move = self.tokenizer.notation.parse(row.begun, row.board)
+        move = self.forks.tokenizer.notation.parse(self.forks.tokens(row.begun), row.board)
         row.illegal = boards.illegal_kind(row.board, move)
         if row.illegal or move is None:
             row.ending = Ending.ILLEGAL
             return
         row.board.push(move)
-        row.begun, row.went_on = (), self.tokenizer.notation.extensions(row.begun)
+        row.begun, row.before = (), row.begun
         self._next_move(row)
 
     def _next_move(self, row: _Row) -> None:
@@ -247,9 +225,9 @@ class _Pen:
         elif row.board.ply() >= MAX_PLIES:
             row.ending = Ending.BROKEN_OFF
         else:
-            if before := self.tokenizer.lead(row.board.ply()):
-                row.add(list(before))
-                row.went_on = frozenset()
+            if lead := self.forks.tokenizer.lead(row.board.ply()):
+                row.add(lead)
+                row.before = ()
             self._check_room(row)
 
     def _check_room(self, row: _Row) -> None:

@@ -25,8 +25,8 @@ import numpy as np
 from chesslm import boards
 from chesslm.conditions import Headers
 from chesslm.errors import InputError
+from chesslm.forks import Forks
 from chesslm.play.thought import Candidate, Reader, Thought
-from chesslm.tokenizer import Role
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel
@@ -129,7 +129,7 @@ class ModelPlayer:
         self._headers = headers
         self.name, self.policy, self.temperature = loaded.name, policy, temperature
         self.context = loaded.context
-        self._tokenizer = loaded.tokenizer
+        self._forks = Forks(loaded.tokenizer)
         self._reader = Reader(loaded)
         self._random = np.random.default_rng(seed)
 
@@ -164,13 +164,11 @@ class ModelPlayer:
         """What the model would write here; None past the context."""
         if board.root() != chess.Board():
             raise InputError("a model of move sequences plays only from the standard position, not from a FEN")
-        game = self._tokenizer.encode(boards.to_codes(board.move_stack), headers=self._headers)
-        lead = self._tokenizer.lead(len(board.move_stack))
-        begins = np.flatnonzero(game.role & Role.MOVE_BEGINS)
-        before = game.ids[begins[-1] :].tolist() if len(begins) and not lead else ()
-        ids = [*game.ids.tolist(), *lead]
-        tokens = tuple(self._tokenizer.tokens[i] for i in before)
-        thought = Thought(self._reader, self._tokenizer, board, ids, tokens, room=self.context - len(ids))
+        tokenizer = self._forks.tokenizer
+        game = tokenizer.encode(boards.to_codes(board.move_stack), headers=self._headers)
+        ids = [*game.ids.tolist(), *tokenizer.lead(len(board.move_stack))]
+        before = self._forks.moves_before(game)[-1]
+        thought = Thought(self._reader, self._forks, board, ids, before, room=self.context - len(ids))
         return thought if thought.fits else None
 
 

@@ -1,17 +1,15 @@
 """From a model's tokens to its distribution of moves in one position.
 
 The tokens of a game go in; what the model would write next comes out: moves with probabilities, the illegal ones
-with the reason. Special tokens are taken out and the rest renormalised, and the move before is over, as for every
-legality figure (docs/metrics.md). A move's probability is that of its canonical tokens up to and including its end,
-however else it could be written.
+with the reason. Moves are written, and their probabilities defined, as for every legality figure (``forks``,
+docs/metrics.md): that of a move's canonical tokens up to and including its end, however else it could be written.
 
 Keys and values of the game stay in a cache between positions, so a move costs one forward pass over the new
 tokens, and in notations of several tokens a move one more over the beginnings of moves, all in one row.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import chess
@@ -20,8 +18,8 @@ from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.boards import Illegal
+from chesslm.forks import Begun, Floats, Forks, choose, log_softmax, logsumexp
 from chesslm.notation import legal_spellings
-from chesslm.tokenizer import GameTokenizer
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel
@@ -30,9 +28,6 @@ SHOWN = 10
 """Candidates of any kind that a player always names, beside the legal ones."""
 FLOOR = 0.01
 """In notations of several tokens, a begun move less likely than this is not followed unless it can become legal."""
-
-Path = tuple[str, ...]
-"""Tokens of a move, whole or begun."""
 
 
 @dataclass(frozen=True)
@@ -55,172 +50,147 @@ class Candidate:
 class Thought:
     """What a model would write next in one position: its token distributions after the beginnings of moves.
 
-    Legal moves are followed to their ends through ``Notation.extensions``, and so is every other beginning that is
-    likely enough; drawing asks for more as it needs.
+    Beginnings of legal moves are followed to their ends, and so is every other one that is likely enough; drawing asks
+    for more as it needs.
 
     Args:
         reader: the model.
-        tokenizer: its notation.
+        forks: of its notation.
         board: the position.
-        ids: the game's tokens.
-        before: tokens of the move before, which is over; none where the game begins, or where something stands
-            between.
-        room: tokens that still fit into the context after them.
+        game: the game's tokens up to where the move begins.
+        before: the move before, as in ``Forks.moves_before``.
+        room: tokens that still fit into the context after those of the game.
     """
 
     def __init__(
-        self, reader: "Reader", tokenizer: GameTokenizer, board: chess.Board, ids: list[int], before: Path, room: int
+        self, reader: "Reader", forks: Forks, board: chess.Board, game: list[int], before: Begun, room: int
     ) -> None:
-        self._reader, self._tokenizer, self._board, self._ids, self._room = reader, tokenizer, board, ids, room
-        self._notation = tokenizer.notation
-        self._ruled_out = tokenizer.is_special.copy()
-        if before:
-            self._ruled_out[[tokenizer.ids[token] for token in self._notation.extensions(before)]] = True
-        self._legal = legal_spellings(self._notation, board)
-        self._begun = {path[:n] for path in self._legal for n in range(len(path) + 1)}
-        self._begun = {path for path in self._begun if self._notation.extensions(path)}
-        self._logits: dict[Path, NDArray[np.float32]] = {}
-        self._known: dict[tuple[Path, float], NDArray[np.float64]] = {}
+        self._reader, self._forks, self._board, self._game = reader, forks, board, game
+        self._before, self._room = before, room
+        self._notation, ids = forks.tokenizer.notation, forks.tokenizer.ids
+        legal = legal_spellings(self._notation, board)
+        self._legal = {tuple(ids[token] for token in tokens): move for tokens, move in legal.items()}
+        self._beginnings = {each for spelled in self._legal for each in self._open(spelled)}
+        self._scores: dict[Begun, Floats] = {}
+        self._known: dict[tuple[Begun, float], Floats] = {}
         self._followed = False
-        self._special_names = frozenset(tokenizer.tokens[i] for i in np.flatnonzero(tokenizer.is_special))
 
     @property
     def fits(self) -> bool:
         """Whether every legal move fits into the context (what follows its last token, a model is not taught)."""
         return max(map(len, self._legal), default=0) <= self._room
 
-    def write(self, temperature: float, random: np.random.Generator) -> Path:
-        """A raw choice: the tokens that the model writes until the move ends or cannot become one."""
-        path: Path = ()
-        while (extensions := self._notation.extensions(path)) and len(path) <= self._room:
-            self._ask([path])
-            if temperature:
-                probabilities = np.exp(self._log_probabilities(path, temperature))
-                token = int(random.choice(len(probabilities), p=probabilities / probabilities.sum()))
-            else:
-                token = int(self._log_probabilities(path).argmax())
-            name = self._tokenizer.tokens[token]
-            if name not in extensions:
-                return path if self._can_end(path) else (*path, name)
-            path = (*path, name)
-        return path
+    def write(self, temperature: float, random: np.random.Generator) -> Begun:
+        """A raw choice: the tokens that the model writes until the move is over, or cannot become one."""
+        begun, over = (), False
+        while not over and len(begun) <= self._room:
+            self._ask([begun])
+            begun, over = self._forks.step(begun, choose(self._scores[begun], temperature, random))
+        return begun
 
     def legal_move(self, temperature: float, random: np.random.Generator) -> chess.Move:
         """The likeliest legal move, or one drawn with the illegal ones taken out and the rest renormalised."""
         self._follow()
-        moves = list(self._legal.values())
-        scores = np.array([self._log_probability(path, temperature or 1.0) for path in self._legal])
-        if not temperature:
-            return moves[int(scores.argmax())]
-        probabilities = np.exp(scores - scores.max())
-        return moves[int(random.choice(len(moves), p=probabilities / probabilities.sum()))]
+        scores = np.array([self._log_probability(spelled, temperature or 1.0) for spelled in self._legal])
+        # The probabilities are tempered already, token by token.
+        return list(self._legal.values())[choose(scores, 1.0 if temperature else 0.0, random)]
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Every legal move and the ``SHOWN`` likeliest of all, likeliest first, each once."""
         self._follow()
-        likeliest: set[Path] = set()
-        for path in self._by_probability({*self._endings(), *self._legal}):
+        likeliest: set[Begun] = set()
+        for written in self._by_probability({*self._written(), *self._legal}):
             if len(likeliest) == SHOWN:
                 break
-            if len(canonical := self._canonical(path)) <= self._room + 1:
+            if len(canonical := self._canonical(written)) <= self._room + 1:
                 likeliest.add(canonical)
-        paths = likeliest | self._legal.keys()
-        whole = [path for path in paths if self._notation.ends(path)]
-        begun = {path[:n] for path in whole for n in range(1, min(len(path), self._room) + 1)}
-        self._ask(path for path in begun if self._notation.extensions(path))
-        return tuple(self.candidate(path) for path in self._by_probability(paths))
+        moves = likeliest | self._legal.keys()
+        self._ask(begun for move in moves for begun in self._open(move) if len(begun) <= self._room)
+        return tuple(self.candidate(move) for move in self._by_probability(moves))
 
-    def candidate(self, path: Path) -> Candidate:
-        """A whole move's tokens, as they were written, as a candidate."""
-        move = self._notation.parse(path, self._board)
+    def candidate(self, written: Begun) -> Candidate:
+        """What is written, move or junk, as a candidate."""
+        tokens = self._forks.tokens(written)
+        move = self._notation.parse(tokens, self._board)
         illegal = boards.illegal_kind(self._board, move)
-        text = self._notation.join(path) if self._notation.ends(path) else "".join(path)
+        text = self._notation.join(tokens) if self._notation.ends(tokens) else "".join(tokens)
         shown = None if illegal == Illegal.NO_PIECE and self._notation.reads_board else move
-        return Candidate(text, shown, float(np.exp(self._log_probability(path))), illegal)
+        return Candidate(text, shown, float(np.exp(self._log_probability(written))), illegal)
 
-    def _canonical(self, path: Path) -> Path:
+    def _canonical(self, written: Begun) -> Begun:
         """How the notation spells what is written: without a needless mark, cut into the tokens that it has for it."""
-        move = self._notation.parse(path, self._board)
+        tokenizer, tokens = self._forks.tokenizer, self._forks.tokens(written)
+        move = self._notation.parse(tokens, self._board)
         if move and (not self._notation.reads_board or self._board.color_at(move.from_square) == self._board.turn):
-            spelled = self._notation.spell(move, self._board)
-            if self._notation.parse(spelled, self._board) == move:
+            spelled = tokenizer.spell(move, self._board)
+            if self._notation.parse(self._forks.tokens(spelled), self._board) == move:
                 return spelled
-        return self._notation.split(self._notation.join(path)) if self._notation.ends(path) else path
+        return tokenizer.spell_word(self._notation.join(tokens)) if self._notation.ends(tokens) else written
 
-    def _by_probability(self, paths: Iterable[Path]) -> list[Path]:
-        """Paths, likeliest first; equal ones by name."""
-        return sorted(paths, key=lambda path: (-self._log_probability(path), path))
+    def _by_probability(self, written: Iterable[Begun]) -> list[Begun]:
+        """Moves and junk, likeliest first; equal ones by their tokens."""
+        return sorted(written, key=lambda each: (-self._log_probability(each), each))
+
+    def _open(self, written: Begun) -> list[Begun]:
+        """The beginnings of a move, with all of it, by which the notation can go on."""
+        beginnings = [written[:n] for n in range(len(written) + 1)]
+        return [begun for begun in beginnings if self._forks[begun].goes_on.any()]
 
     def _follow(self) -> None:
         """Ask for what follows the beginnings of legal moves and likely ones, a length at a time."""
         if self._followed:
             return
         self._followed = True
-        paths: list[Path] = [()]
-        while paths:
-            self._ask(paths)
-            paths = [
+        begun: list[Begun] = [()]
+        while begun:
+            self._ask(begun)
+            begun = [
                 longer
-                for path in paths
-                for longer in ((*path, token) for token in self._notation.extensions(path))
-                if longer in self._begun
-                or (
-                    len(longer) <= self._room
-                    and self._log_probability(longer, ended=False) >= np.log(FLOOR)
-                    and self._notation.extensions(longer)
-                )
+                for each in begun
+                for longer in ((*each, token) for token in self._tokens(self._forks[each].stays_open))
+                if longer in self._beginnings
+                or (len(longer) <= self._room and self._log_probability(longer, ended=False) >= np.log(FLOOR))
             ]
 
-    def _ask(self, paths: Iterable[Path]) -> None:
-        """Have the next token's logits after each path."""
-        new = [path for path in paths if path not in self._logits]
+    def _ask(self, begun: Iterable[Begun]) -> None:
+        """Have the scores of what may follow moves begun."""
+        new = [each for each in dict.fromkeys(begun) if each not in self._scores]
         if new:
-            ids = [tuple(self._tokenizer.ids[token] for token in path) for path in new]
-            self._logits.update(zip(new, self._reader.after(self._ids, ids), strict=True))
+            for each, scores in zip(new, self._reader.after(self._game, new), strict=True):
+                scores = scores[: len(self._forks.tokenizer)].astype(np.float64)
+                self._scores[each] = self._forks.may_follow(scores, each, self._before)
 
-    def _endings(self) -> Iterable[Path]:
-        """Whole moves, and what is no move: the likeliest ``SHOWN`` after each beginning that was asked about."""
-        for path in self._logits:
-            extensions, can_end = self._notation.extensions(path), self._can_end(path)
-            if can_end:
-                yield path
-            special = self._special_names
-            tokens = (self._tokenizer.tokens[i] for i in np.argsort(-self._log_probabilities(path)))
-            whole = (
-                (*path, token)
-                for token in tokens
-                if token not in special
-                and (not self._notation.extensions((*path, token)) if token in extensions else not can_end)
-            )
-            yield from islice(whole, SHOWN)
+    def _written(self) -> Iterator[Begun]:
+        """Whole moves, and junk: the likeliest ``SHOWN`` after each beginning that was asked about."""
+        for begun in self._scores:
+            fork = self._forks[begun]
+            if fork.ends:
+                yield begun
+            # A token may make a whole move of it, or junk.
+            ending = ~self._forks.tokenizer.is_special & (not fork.ends)
+            ending[self._forks.of_moves] = np.where(fork.goes_on, ~fork.stays_open, not fork.ends)
+            tokens = np.flatnonzero(ending)
+            likeliest = tokens[np.argsort(-self._scores[begun][tokens])][:SHOWN]
+            yield from ((*begun, token) for token in likeliest.tolist())
 
-    def _can_end(self, path: Path) -> bool:
-        """Whether the tokens are a move already (used where extensions are left)."""
-        return bool(path) and self._notation.ends(path)
+    def _tokens(self, of_moves: NDArray[np.bool_]) -> list[int]:
+        """Ids of some of the tokens that moves are made of."""
+        return self._forks.of_moves[of_moves].tolist()
 
-    def _log_probabilities(self, path: Path, temperature: float = 1.0) -> NDArray[np.float64]:
-        """Of the next token after a beginning, shape (vocabulary,).
-
-        Special tokens are taken out, but not where the move may be over: there they say that it is. No move begins
-        with a token by which the move before would go on.
-        """
-        known = self._known.get((path, temperature))
+    def _log_probabilities(self, begun: Begun, temperature: float) -> Floats:
+        """Of the next token after a beginning, (V,)."""
+        known = self._known.get((begun, temperature))
         if known is None:
-            logits = self._logits[path][: len(self._tokenizer)].astype(np.float64)
-            if not self._can_end(path):
-                logits[self._tokenizer.is_special if path else self._ruled_out] = -np.inf
-            logits = (logits - logits.max()) / temperature
-            known = self._known[path, temperature] = logits - np.log(np.exp(logits).sum())
+            known = self._known[begun, temperature] = log_softmax(self._scores[begun] / temperature)
         return known
 
-    def _log_probability(self, path: Path, temperature: float = 1.0, ended: bool = True) -> float:
+    def _log_probability(self, written: Begun, temperature: float = 1.0, ended: bool = True) -> float:
         """Of a move's tokens and, unless it is only begun, that the move ends there."""
-        ids = [self._tokenizer.ids[token] for token in path]
-        total = sum(self._log_probabilities(path[:n], temperature)[token] for n, token in enumerate(ids))
-        if ended and path in self._logits:
-            extensions = self._notation.extensions(path)
-            over = [token not in extensions for token in self._tokenizer.tokens]
-            total += np.logaddexp.reduce(self._log_probabilities(path, temperature)[over])
+        total = sum(self._log_probabilities(written[:n], temperature)[token] for n, token in enumerate(written))
+        if ended and written in self._scores:
+            over = self._log_probabilities(written, temperature).copy()
+            over[self._tokens(self._forks[written].goes_on)] = -np.inf
+            total += logsumexp(over)[0]
         return float(total)
 
 
