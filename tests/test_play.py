@@ -19,6 +19,7 @@ from random_games import tokenizer_of
 from rich.console import Console
 
 from chesslm.boards import Illegal
+from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel, load_model, new_gpt2, save_checkpoint
@@ -403,6 +404,33 @@ def test_every_legal_move_is_read_in_san_and_uci() -> None:
         board.push(player.choose(board).move)
 
 
+# Ratings
+
+
+def test_a_model_that_knows_ratings_is_told_them(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = get_tokenizer("uci-move", ("elo",))
+    model = new_gpt2(ModelConfig(layers=1, width=32, heads=1), tokenizer, seed=1)
+    with torch.no_grad():
+        model.transformer.wte.weight *= 20
+    save_checkpoint(model, tokenizer, tmp_path / "rated", {"notation": "uci-move"})
+    loaded = load_model(str(tmp_path / "rated"), device="cpu", precision="fp32")
+    shown = set[str]()
+    for options, headers in (
+        ((), Headers()),
+        (("--elo", 1500), Headers(1500, 1500)),
+        (("--white-elo", 2500), Headers(2500, None)),
+        (("--elo", 1500, "--black-elo", 0), Headers(1500, 0)),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("hint\n"))
+        ended = cli("play", tmp_path / "rated", "--device", "cpu", *options)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out == session(ModelPlayer(loaded, headers=headers), "hint")
+        shown.add(ended.out)
+    assert len(shown) == 4
+    ended = cli("play", tmp_path / "rated", "--elo", -5)
+    assert (ended.code, ended.out, ended.err) == (2, "", "chesslm: a rating is 0 or more, not -5\n")
+
+
 # The board on other screens
 
 
@@ -436,6 +464,9 @@ def test_boards_without_unicode_and_without_colour() -> None:
         (["--temperature", "-1"], "temperature"),
         (["--temperature", "hot"], "--temperature"),
         (["--device", "abacus"], "unknown device 'abacus'"),
+        (["--elo", "1500"], "fresh-uci-move was told no ratings in training; leave --elo"),
+        (["--white-elo", "0"], "fresh-uci-move was told no ratings in training; leave --elo"),
+        (["--black-elo", "strong"], "--black-elo"),
         (["--notation", "uci-square"], "writes uci-move, not uci-square"),
     ],
 )

@@ -13,6 +13,7 @@ from random_games import tokenizer_of
 from scipy.stats import chisquare
 
 from chesslm import boards
+from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
 from chesslm.eval.asking import Question, ask
@@ -20,6 +21,7 @@ from chesslm.eval.scorers import ModelScorer
 from chesslm.model import LoadedModel, new_gpt2
 from chesslm.play import thought
 from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer
+from chesslm.tokenizer import GameTokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NOTATIONS = ("uci-move", "uci-square")
@@ -153,6 +155,27 @@ def test_a_move_is_named_once_however_it_may_be_spelled(notation: str) -> None:
     spelling = model.tokenizer.notation.spell(choice.move, board)
     assert mate.text == "Qh5+" and mate.probability == pytest.approx(plain(model, board, spelling), rel=1e-3)
     assert mate.probability < 0.1
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        (None, ["<white ?>", "<black ?>", "<result ?>"]),
+        (Headers(1500, 1500), ["<white 1400>", "<black 1400>", "<result ?>"]),
+        (Headers(black_elo=0), ["<white ?>", "<black 0>", "<result ?>"]),
+    ],
+)
+def test_a_model_is_told_what_was_asked_for_and_no_more(headers: Headers | None, told: list[str]) -> None:
+    tokenizer = GameTokenizer(tokenizer_of("uci-move").notation, ("elo", "result"))
+    model = new_gpt2(ModelConfig(layers=1, width=16, heads=1), tokenizer, seed=1).eval()
+    read: list[int] = []
+    with model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, args: read.extend(args[0].flatten().tolist())
+    ):
+        ModelPlayer(LoadedModel(model, tokenizer, "told", "told", {}, torch.float32), headers=headers).choose(
+            board_after("e2e4")
+        )
+    assert [tokenizer.tokens[i] for i in read] == ["<bos>", *told, "e2e4"]
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)

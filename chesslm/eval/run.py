@@ -96,7 +96,7 @@ def evaluate(
         loaded = [load_model(name, notation, device, precision) for name in models]
         _check_notations(suites, [each.tokenizer.notation.name for each in loaded])
         run = Run(chosen, mined, dataset, plies, told, prompts, engine, seed, pool, progress.bar)
-        subjects = [model_subject(each, _about_model(each)) for each in loaded]
+        subjects = [model_subject(each, _about_model(each, told)) for each in loaded]
         subjects += baselines(run) if "legality" in suites else []
         found = _measure(subjects, run, suites)
     about = _about_data(chosen, prompts, seed)
@@ -198,10 +198,11 @@ def _about_data(chosen: dict[str, Games], prompts: Path | None, seed: int) -> di
     return {**first, "random": about[ON_RANDOM_GAMES]} if about else first
 
 
-def _about_model(loaded: Any) -> dict[str, Any]:
+def _about_model(loaded: Any, told: bool) -> dict[str, Any]:
     from chesslm.model import parameters
 
     weights = sorted(Path(loaded.path).glob("*.safetensors"))
+    kinds = loaded.tokenizer.conditions
     return {
         "path": loaded.path,
         "name": loaded.name,
@@ -209,6 +210,7 @@ def _about_model(loaded: Any) -> dict[str, Any]:
         "parameters": parameters(loaded.model),
         "notation": loaded.tokenizer.notation.name,
         "precision": str(loaded.precision).removeprefix("torch."),
+        **({"told": list(kinds) if told else []} if kinds else {}),
     }
 
 

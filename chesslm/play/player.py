@@ -112,7 +112,7 @@ class ModelPlayer:
         headers: what a model that takes conditions is told of the game.
 
     Raises:
-        InputError: no such policy, no such temperature, or a rating for a model that takes none.
+        InputError: no such policy, no such temperature, no such rating, or one for a model that takes none.
     """
 
     def __init__(
@@ -124,8 +124,13 @@ class ModelPlayer:
         headers: Headers | None = None,
     ) -> None:
         check_policy(policy, temperature)
-        if headers and (headers.white_elo or headers.black_elo) and "elo" not in loaded.tokenizer.conditions:
-            raise InputError(f"{loaded.name} was not told ratings in training, so it cannot play as one")
+        elos = [elo for elo in (headers.white_elo, headers.black_elo) if elo is not None] if headers else []
+        if elos and "elo" not in loaded.tokenizer.conditions:
+            raise InputError(
+                f"{loaded.name} was told no ratings in training; leave --elo, --white-elo, --black-elo out"
+            )
+        if any(elo < 0 for elo in elos):
+            raise InputError(f"a rating is 0 or more, not {min(elos)}")
         self._headers = headers
         self.name, self.policy, self.temperature = loaded.name, policy, temperature
         self.context = loaded.context
