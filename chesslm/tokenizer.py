@@ -183,6 +183,12 @@ class GameTokenizer:
     def _spelled(self) -> dict[str, tuple[int, ...]]:
         return {}
 
+    def text(self, ids: Sequence[int]) -> str:
+        """What any tokens say, prose or junk; not for reading moves back (``decode_moves``)."""
+        if self.foreign:
+            return str(self.foreign.text.plain.decode(list(ids), skip_special_tokens=False))
+        return "".join(self.tokens[i] for i in ids)
+
     def lead(self, ply: int) -> tuple[int, ...]:
         """The token ids in front of the move at a ply, such as its number's."""
         return tuple(self.ids[token] for token in self.notation.lead(ply))

@@ -1,5 +1,6 @@
 """Models that chesslm did not make: three architectures and three tokenizers, saved by plain transformers alone."""
 
+import ast
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import pytest
 import torch
 from conftest import Cli
 from random_games import random_game, write_pgn
+from test_player import check_agreement
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -184,9 +186,15 @@ def test_they_are_measured_and_played(notation: str, folders: Mapping[str, Path]
     assert result["model"]["notation"] == notation
     assert 0 <= result["suites"]["legality"]["metrics"]["legal_mass"]["value"] < 0.5
     board = chess.Board()
-    player = ModelPlayer(load_model(str(folders[notation]), notation, device="cpu", precision="fp32"))
+    loaded = load_model(str(folders[notation]), notation, device="cpu", precision="fp32")
+    player = ModelPlayer(loaded)
     for _ in range(4):
-        board.push(player.choose(board).move)
+        check_agreement(loaded, board)
+        choice = player.choose(board)
+        board.push(choice.move)
+        if notation == "text":
+            junk = [each.text for each in choice.candidates if each.illegal == boards.Illegal.NOT_A_MOVE]
+            assert junk and all(ast.literal_eval(text) and text.isascii() for text in junk), "what it said, in a line"
 
 
 def test_what_cannot_be_written_is_said(folders: Mapping[str, Path], cli: Cli) -> None:

@@ -85,7 +85,7 @@ def typed(board: chess.Board, human: chess.Color) -> list[str]:
 
 @pytest.mark.parametrize(
     ("notation", "human"),
-    [("uci-move", chess.WHITE), ("uci-square", chess.BLACK), ("san", chess.WHITE), ("bpe", chess.BLACK)],
+    [("uci-square", chess.WHITE), ("bpe", chess.BLACK)],
 )
 def test_a_whole_game_through_a_pipe(
     notation: str,

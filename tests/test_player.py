@@ -125,10 +125,8 @@ def test_all_that_can_be_written_adds_up_to_one(notation: str, monkeypatch: pyte
     assert len({candidate.text for candidate in candidates}) == len(candidates)
 
 
-@pytest.mark.parametrize("notation", ALL_NOTATIONS)
-@pytest.mark.parametrize("moves", [RUY, PROMOTION, LAST_RANK], ids=["opening", "promotion", "last rank"])
-def test_playing_and_measuring_agree(notation: str, moves: str) -> None:
-    model, board = loaded(notation), board_after(moves)
+def check_agreement(model: LoadedModel, board: chess.Board) -> None:
+    """Playing and measuring say the same of a position."""
     player = ModelPlayer(model)
     found = {each.move: each.probability for each in player.candidates(board) if not each.illegal}
     legal = list(board.legal_moves)
@@ -139,6 +137,12 @@ def test_playing_and_measuring_agree(notation: str, moves: str) -> None:
     assert raw.illegal == boards.illegal_kind(board, greedy)
     # The move of a piece that is not there comes from no square of the board.
     assert raw.move == greedy or (raw.move is None and raw.illegal == boards.Illegal.NO_PIECE)
+
+
+@pytest.mark.parametrize("notation", ALL_NOTATIONS)
+@pytest.mark.parametrize("moves", [RUY, PROMOTION, LAST_RANK], ids=["opening", "promotion", "last rank"])
+def test_playing_and_measuring_agree(notation: str, moves: str) -> None:
+    check_agreement(loaded(notation), board_after(moves))
 
 
 @pytest.mark.parametrize("notation", ["san", "pgn-char"])

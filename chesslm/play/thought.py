@@ -35,7 +35,7 @@ class Candidate:
     """A move that a player thinks of.
 
     Attributes:
-        text: the word of the move, in UCI or SAN as the notation has it, or the tokens if they spell none.
+        text: the word of the move, in UCI or SAN as the notation has it; what is junk in quotation marks.
         move: None if the text is no move, or that of a piece that is not there and of which SAN names no square.
         probability: in [0, 1], of this text among all that could be written, illegal moves included.
         illegal: why it cannot be played; None if it can.
@@ -113,7 +113,10 @@ class Thought:
         tokens = self._forks.tokens(written)
         move = self._notation.parse(tokens, self._board)
         illegal = boards.illegal_kind(self._board, move)
-        text = self._notation.join(tokens) if self._notation.ends(tokens) else "".join(tokens)
+        # Junk may hold anything that a text model can say, such as the end of a line.
+        text = (
+            self._notation.join(tokens) if self._notation.ends(tokens) else ascii(self._forks.tokenizer.text(written))
+        )
         shown = None if illegal == Illegal.NO_PIECE and self._notation.reads_board else move
         return Candidate(text, shown, float(np.exp(self._log_probability(written))), illegal)
 
