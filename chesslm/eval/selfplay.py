@@ -215,8 +215,8 @@ class Survival:
     def _median(self) -> Metric:
         """The fewest plies that at most half of the games outlive; a resample that keeps more has it at infinity."""
         medians = np.where(self.resampled[:, -1] <= HALF, (self.resampled <= HALF).argmax(1), np.inf)
-        ends = np.percentile(medians, intervals.ENDS, method="nearest")
-        low, high = (float(end) if np.isfinite(end) else None for end in ends)
+        between = np.percentile(medians, intervals.ends(self.games), method="nearest")
+        low, high = (float(end) if np.isfinite(end) else None for end in between)
         return Metric(float((self.legal <= HALF).argmax()), low, high, self.games)
 
     def curve(self) -> dict[str, Metrics]:
