@@ -121,6 +121,42 @@ def test_one_illegal_move_for_ever(notation: str, few: HeldOut, pool: parallel.E
     assert sum(shares.values()) == pytest.approx(1)
 
 
+@dataclass(frozen=True)
+class Babbling:
+    """Somebody who knows the rules, but wherever it is to write a token it would rather write one that is no move."""
+
+    oracle: Oracle
+    babble: int
+
+    @property
+    def tokenizer(self) -> GameTokenizer:
+        return self.oracle.tokenizer
+
+    @property
+    def context(self) -> int:
+        return self.oracle.context
+
+    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
+        out = self.oracle.logits(trees)
+        out[..., self.babble] = math.log(1.5) + out[..., torch.from_numpy(~self.tokenizer.is_special)].logsumexp(-1)
+        return out
+
+
+@pytest.mark.parametrize("notation", ["pgn-char", "text"])
+def test_what_is_no_move_is_the_likeliest(notation: str, few: HeldOut, pool: parallel.Executor) -> None:
+    """A full stop, which stands in move numbers alone; a token of prose, which stands in neither."""
+    tokenizer = tokenizer_of(notation)
+    strange = [i for i, token in enumerate(tokenizer.tokens) if token not in {*tokenizer.notation.vocabulary} - {"."}]
+    babble = next(i for i in strange if not tokenizer.is_special[i])
+    scores = scored(Babbling(Oracle(tokenizer, uniform), babble), few, pool)
+    np.testing.assert_allclose(scores.confidence, 0.6, atol=1e-6)
+    assert not scores.top1.any() and not scores.greedy.any() and not scores.greedy_legal.any()
+    # Of the three likeliest the first is none.
+    assert (scores.top3 <= np.minimum(1, 2 / few.positions.n_legal) + 1e-9).all()
+    illegal = summarize(scores, few, pool, seed=1).by["illegal"]
+    assert illegal["not a move"]["share"].value == 1
+
+
 @all_notations
 def test_indifference(notation: str, pool: parallel.Executor) -> None:
     """Every token alike: a move is as likely as it is short, and the likeliest are those that are over soonest, most
