@@ -44,6 +44,15 @@ def test_one_game_has_no_spread() -> None:
     assert (metric.low, metric.high) == (None, None)
 
 
+def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
+    """An average over twenty items with a row each: a resample that has them all has them all alike."""
+    bootstrap = Bootstrap(20, seed=1)
+    items = [bootstrap.means(np.array([game]), np.array([game / 20])) for game in range(20)]
+    metric = intervals.of_resamples(0.475, np.mean(items, axis=0), 20, 20, rate=True)
+    assert (metric.low, metric.high) == (None, None)
+    assert intervals.difference(metric, metric) == Metric(0.0, None, None, 20)
+
+
 def test_ratios_weigh_games_by_their_length() -> None:
     """Sums over sums: of two games, one of 90 plies all right and one of 10 all wrong, 90 % are right."""
     bootstrap = Bootstrap(2, seed=1)

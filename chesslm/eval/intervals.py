@@ -95,8 +95,8 @@ def ends(games: int) -> tuple[float, float]:
 
 
 def _between(resampled: Floats, games: int) -> tuple[float, float] | tuple[None, None]:
-    """Low and high; one game alone says nothing of its spread."""
-    if games < 2:
+    """Low and high; one game alone says nothing of its spread, nor do a few resamples that happen to have rows."""
+    if games < 2 or np.isnan(resampled).mean() > 0.5:
         return None, None
     low, high = np.nanpercentile(resampled, ends(games))
     return float(low), float(high)
