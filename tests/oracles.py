@@ -112,7 +112,7 @@ class State:
         ids, eos, found = tokenizer.ids, tokenizer.eos, dict[int, float]()
         assert eos is not None
         if self.lead:
-            return {ids[self.lead[0]]: 0.5, eos: 0.5}
+            return {ids[self.lead[0]]: 0.5, eos: 0.5} if any(self.place.board.legal_moves) else {eos: 1.0}
         for spelled, weight in self.place.weights.items():
             if len(spelled) > n and spelled[:n] == self.begun:
                 found[ids[spelled[n]]] = found.get(ids[spelled[n]], 0) + weight

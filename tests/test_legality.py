@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import torch
 from conftest import Cli
 from oracles import NEVER, Indifferent, Oracle, Spelled, never_legal, uniform
-from random_games import ALL_NOTATIONS, LIVELY, PROMOTIONS, random_game, tokenizer_of
+from random_games import ALL_NOTATIONS, LIVELY, PROMOTIONS, random_game, tokenizer_of, write_pgn
 
 from chesslm import boards, parallel
 from chesslm.boards import MoveCodes
@@ -624,7 +625,9 @@ def test_ctrl_c_leaves_nothing(seconds: float, tiny_model: Path, tiny_pgn: Path,
     assert not list(tmp_path.iterdir())
 
 
-def test_games_are_read_once_for_all_suites(tiny_pgn: Path, tiny_dataset: Path, tiny_model: Path) -> None:
+def test_games_are_read_once_for_all_suites(
+    tiny_pgn: Path, tiny_games: list[MoveCodes], tiny_dataset: Path, tiny_model: Path, cli: Cli, tmp_path: Path
+) -> None:
     """The smaller sample is a part of the larger one, and standard input, which cannot be read again, will do."""
     with parallel.processes(1) as pool:
         for read in (
@@ -634,18 +637,22 @@ def test_games_are_read_once_for_all_suites(tiny_pgn: Path, tiny_dataset: Path, 
             alone, part = read(9), read(200).first(9)
             assert len(part.games) == 9 and part.drawn == alone.drawn
             assert [game.codes.tolist() for game in part.games] == [game.codes.tolist() for game in alone.games]
-    command = [sys.executable, "-m", "chesslm", "evaluate", str(tiny_model), "--games", "-", "--limit", "5"]
-    done = subprocess.run(
-        [*command, "--suite", "legality,mate-in-one"], input=tiny_pgn.read_bytes(), capture_output=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"") and b"Mate in one" in done.stdout
+    before = os.dup(0)
+    with subprocess.Popen(["cat", write_pgn(tmp_path / "few.pgn", tiny_games[:40])], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout
+        os.dup2(cat.stdout.fileno(), 0)
+        suites = ("--suite", "legality,mate-in-one", "--workers", 1)
+        ended = cli("evaluate", tiny_model, "--games", "-", "--limit", 5, *suites)
+        os.dup2(before, 0)
+    os.close(before)
+    assert (ended.code, ended.err) == (0, "") and "Mate in one" in ended.out
 
 
 def test_models_are_compared_game_by_game(tiny_models: Mapping[str, Path], tiny_pgn: Path, tmp_path: Path) -> None:
     """With itself a model has no difference, for certain; with another, that of the two figures."""
     first, other = str(tiny_models["uci-move"]), str(tiny_models["uci-square"])
     objects = evaluate(
-        [first, first, other], games=str(tiny_pgn), limit=20, plies=0, workers=1, precision="fp32", quiet=True
+        [first, first, other], games=str(tiny_pgn), limit=8, plies=0, workers=1, precision="fp32", quiet=True
     )
     assert "difference_to_first" not in objects[0]
     same, apart = (each["difference_to_first"]["legality"] for each in objects[1:3])

@@ -13,6 +13,7 @@ from random_games import ALL_NOTATIONS, PROMOTIONS, random_game, tokenizer_of
 from test_legality import after, held_out, random_model, scored, without_specials
 
 from chesslm import boards, parallel
+from chesslm.eval import exam as exam_module
 from chesslm.eval.asking import Question, ask
 from chesslm.eval.baselines import UniformLegal
 from chesslm.eval.exam import Exam, Row, mine
@@ -31,8 +32,10 @@ WITH_MOVES = [item for item in ITEMS if item not in ENDED]
 @pytest.fixture(scope="module")
 def exam() -> Exam:
     games = [lively_game(seed, 60) for seed in range(6)]
-    with parallel.processes(1) as pool:
-        return mine(games, pool, per_item=4)
+    with parallel.processes(1) as pool, pytest.MonkeyPatch.context() as patch:
+        # Random games have up to 300 plies.
+        patch.setattr(exam_module, "LEAST_ROUND", 8)
+        return mine(games, pool, per_item=3)
 
 
 @pytest.fixture(scope="module")
