@@ -16,7 +16,7 @@ check: $(READY) stockfish
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 format: $(READY)
 	$(BIN)/ruff format .

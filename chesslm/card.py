@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from chesslm.notation import PROSE
+
 HEADER = """---
 license: {license}
 library_name: transformers
 pipeline_tag: text-generation
-tags: [chess, chesslm, {notation}]
+tags: [{tags}]
 ---
 """
 
@@ -23,9 +25,11 @@ TEXTS = {
 def model_card(about: dict[str, Any]) -> str:
     """The text of a model card; what ``about`` does not say is left out."""
     notation = about.get("notation", "unknown")
+    if notation == PROSE:
+        return _prose_card(about)
     what, example = TEXTS.get(notation, ("moves in UCI", "e2e4 e7e5 g1f3"))
     lines = [
-        HEADER.format(license="apache-2.0", notation=notation),
+        HEADER.format(license="apache-2.0", tags=f"chess, chesslm, {notation}"),
         "# A chess-move language model",
         "",
         f"GPT-2 trained from scratch on chess games written in `{notation}`. It was shown moves only, never a board.",
@@ -55,18 +59,42 @@ def model_card(about: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _prose_card(about: dict[str, Any]) -> str:
+    """The card of a model of prose."""
+    figures = about.get("validation") or {}
+    lines = [
+        HEADER.format(license="apache-2.0", tags="chesslm"),
+        "# A small language model of prose",
+        "",
+        "GPT-2 trained on prose, for chess models to start from: it has the body of one and has never seen a move.",
+        "",
+        *_how(about),
+        *(
+            ["## Figures", "", f"{figures['val_bits_per_byte']:.3f} bits a byte on validation text.", ""]
+            if figures
+            else []
+        ),
+        "## Use",
+        "",
+        "It loads in plain transformers (`AutoModelForCausalLM`, `AutoTokenizer`). With chesslm: `chesslm train --data "
+        "DATASET --init FOLDER`. It is far too small to answer questions or to say anything true.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _how(about: dict[str, Any]) -> list[str]:
     recipe, trained, dataset = about.get("recipe"), about.get("trained"), about.get("dataset")
     if not (recipe and trained and dataset):
         return []
     shape, how = recipe["model"], recipe["train"]
     games = dataset["splits"]["train"]
+    unit = "rows" if about.get("notation") == PROSE else "games"
     rows = [
         ("parameters", f"{about['parameters']:,}"),
         ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads"),
         ("trained for", f"{trained['minutes']:.0f} minutes on {trained['device']} with {trained['threads']} threads"),
-        ("seen", f"{trained['tokens']:,} tokens in {trained['games']:,} games, {trained['steps']:,} steps"),
-        ("data", f"{games['games']:,} games, {games['tokens']:,} tokens; SHA-256 `{dataset['sha256']}`"),
+        ("seen", f"{trained['tokens']:,} tokens in {trained['games']:,} {unit}, {trained['steps']:,} steps"),
+        ("data", f"{games['games']:,} {unit}, {games['tokens']:,} tokens; SHA-256 `{dataset['sha256']}`"),
         *(("source", f"{s['name']}, SHA-256 `{s['sha256']}`") for s in dataset.get("sources") or ()),
         ("optimizer", f"{how['optimizer']}, peak rates {how['muon_learning_rate']} and {how['learning_rate']}"),
         ("seed", str(about.get("seed"))),

@@ -62,17 +62,21 @@ def demo(
 
 @app.command()
 def prepare(
+    context: typer.Context,
     pgn: Annotated[list[str], typer.Argument(help="Files or URLs, also .zst, .gz, .bz2; - is standard input.")],
     out: Annotated[Path, typer.Option(help="The dataset folder to make.")],
+    text: Annotated[
+        bool, typer.Option("--text", help="The files are prose: plain text, JSONL, or folders of them.")
+    ] = False,
     notation: Annotated[
         str,
         typer.Option(help="How games are written: uci-move, uci-square, san, pgn-char, pgn-char-spaced, bpe or text."),
     ] = "uci-move",
     vocabulary: Annotated[
-        int, typer.Option(help="Tokens to learn from the games, for san and bpe; 0: 4096 and 1024.")
+        int, typer.Option(help="Tokens to learn, for san, bpe and --text; 0: 4096, 1024 and 4096.")
     ] = 0,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Folder or hub id of a text model, to write games in its tokens (text).")
+        str | None, typer.Option(help="Folder or hub id of a text model whose tokens to take, for text and --text.")
     ] = None,
     condition: Annotated[
         str | None, typer.Option(help="Put in front of each game what is known of it: elo,result,time.")
@@ -99,7 +103,17 @@ def prepare(
     workers: Workers = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Turn PGN games into a dataset of token shards."""
+    """Turn PGN games, or prose, into a dataset of token shards."""
+    if text:
+        from chesslm.text import prepare_text
+
+        taken = ("pgn", "out", "text", "vocabulary", "tokenizer", "val", "test", "seed", "quiet")
+        if others := [name for name in context.params if name not in taken and _given(context, name)]:
+            raise InputError(f"--{others[0].replace('_', '-')} is for games; leave it out with --text")
+        prepare_text(
+            pgn, out, vocabulary=vocabulary, tokenizer_of=tokenizer, val=val, test=test, seed=seed, quiet=quiet
+        )
+        return
     from chesslm.prepare import Filters, prepare
 
     filters = Filters(
@@ -111,6 +125,12 @@ def prepare(
         conditions=condition.split(",") if condition else (), hints=hints, filters=filters, max_games=max_games,
         val=val, test=test, exclude=exclude or [], seed=seed, workers=workers, quiet=quiet,
     )  # fmt: skip
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()
@@ -133,8 +153,13 @@ def generate(
 def train(
     data: Annotated[Path, typer.Option(help="A dataset folder from chesslm prepare.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make; run/ in it holds log and resume state.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML with [model] and [train].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML with [model], [train] and [init].")] = None,
     size: Annotated[str | None, typer.Option(help="tiny, small, base or gpt2.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this model: a folder, hub id or GGUF file, of chess or of text.")
+    ] = None,
+    keep_layers: Annotated[int | None, typer.Option(help="Of that model keep the first so many layers.")] = None,
+    freeze: Annotated[str | None, typer.Option(help="Do not train: body, embeddings or none.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
@@ -148,16 +173,18 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a GPT-2 on a dataset."""
+    """Train a GPT-2 on a dataset, from scratch or starting from another model."""
     from chesslm import config
 
     budget = {"max_steps": max_steps, "max_tokens": max_tokens, "max_minutes": max_minutes}
     chosen = config.read_recipe(recipe) if recipe else config.Recipe()
     if size is not None:
         chosen = config.with_size(chosen, size)
-    for name, value in {**budget, "seed": seed, "precision": precision}.items():
+    given = {f"train.{name}": value for name, value in {**budget, "seed": seed, "precision": precision}.items()}
+    given |= {"init.model": init, "init.keep_layers": keep_layers, "init.freeze": freeze}
+    for key, value in given.items():
         if value is not None:
-            chosen = config.changed(chosen, f"train.{name}", value)
+            chosen = config.changed(chosen, key, value)
     chosen = config.with_settings(chosen, settings or [])
     from chesslm.train import train
 

@@ -1,6 +1,8 @@
 """Settings of a training run: frozen dataclasses, read from a TOML recipe, changed by ``--set key=value``.
 
-    [model]      what is trained       [train]      how       (recipes/*.toml are examples)
+    [model]      what is trained       [train]      how       [init]      from which weights
+
+recipes/*.toml are examples.
 
 Keys are strict: a name that is not a field here is an error that lists the names that are.
 """
@@ -84,11 +86,31 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class InitConfig:
+    """Which weights a model starts from (``transplant``).
+
+    Attributes:
+        model: folder, hub id or GGUF file; empty: from scratch.
+        embeddings: ``random``, ``mean`` or ``pieces``: how tokens that the other model lacks begin.
+        keep_layers: the first so many; 0: all.
+        freeze: ``none``, ``body`` or ``embeddings``: what is not trained.
+        shuffle: permute the weights within each tensor, as a control.
+    """
+
+    model: str = ""
+    embeddings: str = "pieces"
+    keep_layers: int = 0
+    freeze: str = "none"
+    shuffle: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All that determines a training run apart from its data."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    init: InitConfig = field(default_factory=InitConfig)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dicts, as in TOML and ``chesslm.json``."""
@@ -109,7 +131,7 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"{path}: not TOML ({error})") from None
     for section, values in table.items():
         if not isinstance(values, dict):
-            raise InputError(f"{path}: {section} stands outside a section; sections are [model] and [train]")
+            raise InputError(f"{path}: {section} stands outside a section; sections are [model], [train] and [init]")
     return from_dict(table)
 
 
@@ -135,14 +157,17 @@ def changed(recipe: Recipe, key: str, value: Any) -> Recipe:
     section, _, name = key.partition(".")
     sections = {f.name for f in fields(recipe)}
     if section not in sections or not name:
-        raise InputError(f"unknown setting {key!r}; settings are {' and '.join(f'{s}.NAME' for s in sorted(sections))}")
+        raise InputError(f"unknown setting {key!r}; settings are init.NAME, model.NAME and train.NAME")
     part = getattr(recipe, section)
     known = {f.name: f.type for f in fields(part)}
     if name not in known:
         raise InputError(f"unknown setting {key!r}; {section} has {', '.join(known)}")
     wanted = type(getattr(part, name))
     try:
-        new = wanted(value) if isinstance(value, str) or wanted is float else value
+        if wanted is bool and isinstance(value, str):
+            new = {"true": True, "false": False}.get(value.lower())
+        else:
+            new = wanted(value) if isinstance(value, str) or wanted is float else value
     except (TypeError, ValueError):
         new = None
     if type(new) is not wanted:
@@ -196,6 +221,14 @@ def _check(recipe: Recipe) -> None:
     for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):
         if getattr(train, name) not in known:
             raise InputError(f"setting train.{name} is one of {', '.join(known)}")
+    init = recipe.init
+    for name, known in (("embeddings", ("random", "mean", "pieces")), ("freeze", ("none", "body", "embeddings"))):
+        if getattr(init, name) not in known:
+            raise InputError(f"setting init.{name} is one of {', '.join(known)}")
+    if init.keep_layers < 0:
+        raise InputError("setting init.keep_layers must be 0 or more")
+    if not init.model and init != InitConfig():
+        raise InputError("settings of [init] say what to take of another model; name it with --init")
     for name in ("layers", "width", "heads"):
         if getattr(recipe.model, name) < 1:
             raise InputError(f"setting model.{name} must be 1 or more")

@@ -11,17 +11,15 @@ What the tokens spell is the text that they stand for, whatever the tokenizer do
 ends, such as `` Qh5``, may go on (``+``): it ends as soon as the next token does not.
 """
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from chesslm import words
-from chesslm.errors import InputError, first_line
+from chesslm.errors import InputError
 from chesslm.notation import ALPHABETS, NUMBERS, TEXT, Notation, Tokens, beginnings, check_name, going_on
+from chesslm.text_tokenizer import TextTokenizer, read_text_tokenizer
 from chesslm.tokenizer import Foreign, GameTokenizer
 
 CONTEXT = 2048
@@ -52,58 +50,33 @@ _SPACES = str.maketrans({"Ġ": " ", "▁": " "})
 """How byte-level and SentencePiece tokenizers write a space."""
 
 
-def foreign_tokenizer(source: str, notation: str) -> GameTokenizer:
-    """The tokenizer of a folder or hub id, for games in a notation.
+def foreign_tokenizer(source: str | TextTokenizer, notation: str) -> GameTokenizer:
+    """A tokenizer, or that of a folder or hub id, for games in a notation.
 
     Raises:
         InputError: there is none, it cannot write moves, or it has no token to begin a game with.
     """
     check_name(notation)
-    from tokenizers import Tokenizer
-
-    try:
-        plain = Tokenizer.from_file(str(_file(source, "tokenizer.json")))
-        config = json.loads(_file(source, "tokenizer_config.json").read_text())
-        added = json.loads(plain.to_str())["added_tokens"]
-    except Exception as error:
-        raise InputError(f"{source}: no tokenizer that can be loaded ({first_line(error)})") from error
-    ids: dict[str, int] = plain.get_vocab(with_added_tokens=True)
-    named = {name: ids.get(_content(config.get(f"{name}_token"))) for name in ("bos", "eos", "pad", "unk")}
-    bos = next((i for i in (named["bos"], named["eos"], named["pad"]) if i is not None), None)
-    if bos is None:
-        raise InputError(f"{source}: its tokenizer has no bos, eos or pad token to begin a game with")
-    size = max(ids.values()) + 1
-    specials = frozenset({*(each["id"] for each in added if each["special"]), *named.values()} - {None})
+    text_tokenizer = read_text_tokenizer(source) if isinstance(source, str) else source
+    specials, ids = text_tokenizer.specials, text_tokenizer.plain.get_vocab(with_added_tokens=True)
     alphabet = frozenset("".join(words.geometric_moves()) if _kind(notation) == "uci" else ALPHABETS["bpe"])
     tokens: list[str] = []
     taken: set[str] = set()
     by_id = {i: token for token, i in ids.items()}
-    for i in range(size):
+    for i in range(len(text_tokenizer)):
         text = by_id.get(i, "").translate(_SPACES)
         usable = i not in specials and text and text not in taken and alphabet.issuperset(text)
         tokens.append(text if usable else f"<{i}>")
         taken.add(tokens[-1])
     vocabulary = tuple(text for i, text in enumerate(tokens) if text != f"<{i}>")
-    made = _notation(source, notation, vocabulary, lambda text: _encode(plain, tokens, text))
-    return GameTokenizer(made, foreign=Foreign(tuple(tokens), specials, bos, named["eos"], source))
+    made = _notation(
+        text_tokenizer.source, notation, vocabulary, lambda text: _encode(text_tokenizer.plain, tokens, text)
+    )
+    return GameTokenizer(made, foreign=Foreign(tuple(tokens), text_tokenizer))
 
 
 def _encode(plain: Any, tokens: list[str], text: str) -> Tokens:
     return tuple(tokens[i] for i in plain.encode(text, add_special_tokens=False).ids)
-
-
-def _file(source: str, name: str) -> Path:
-    """A file of a folder, or of a hub id."""
-    if Path(source).is_dir():
-        return Path(source) / name
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(source, name))
-
-
-def _content(token: Any) -> str:
-    """A special token as tokenizer_config.json has it: its text, or an object that holds it."""
-    return str(token.get("content") if isinstance(token, dict) else token)
 
 
 def _kind(notation: str) -> words.Kind:
@@ -147,13 +120,3 @@ def _notation(source: str, name: str, vocabulary: Tokens, encode: Callable[[str]
         pattern="",
         lead=lambda ply: lead(ply // 2 + 1) if ply % 2 == 0 else (),
     )
-
-
-def save_foreign(foreign: Foreign, folder: Path) -> None:
-    """Write the tokenizer's files, so that transformers 4 and 5 load them."""
-    shutil.copyfile(_file(foreign.source, "tokenizer.json"), folder / "tokenizer.json")
-    config = json.loads(_file(foreign.source, "tokenizer_config.json").read_text())
-    # transformers 5 names a class here that version 4 does not know.
-    if config.get("tokenizer_class") == "TokenizersBackend":
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -112,10 +112,11 @@ class GameBatches:
 
 
 def cut_game(game: TokenizedGame, context: int) -> TokenizedGame:
-    """The first tokens of a game, at most ``context``, up to the end of a move."""
+    """The first tokens of a game, at most ``context``, up to the end of a move; text is cut anywhere."""
     if len(game) <= context:
         return game
-    stop = int(np.flatnonzero(game.role[:context] & Role.MOVE_ENDS)[-1]) + 1
+    ends = np.flatnonzero(game.role[:context] & Role.MOVE_ENDS)
+    stop = int(ends[-1]) + 1 if len(ends) else context
     return TokenizedGame(game.ids[:stop], game.ply[:stop], game.role[:stop])
 
 

@@ -19,13 +19,15 @@ from chesslm import files
 from chesslm.card import model_card
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError, first_line
-from chesslm.tokenizer import PAD, GameTokenizer
+from chesslm.notation import PROSE
+from chesslm.text_tokenizer import TextTokenizer
+from chesslm.tokenizer import GameTokenizer
 from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
 
 DEFAULT_MODEL = "checkpoints/chesslm-small"
 
 
-def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer, seed: int) -> GPT2LMHeadModel:
+def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer | TextTokenizer, seed: int) -> GPT2LMHeadModel:
     """A GPT-2 with fresh weights.
 
     Raises:
@@ -35,7 +37,7 @@ def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer, seed: int) -> GPT2LMH
         raise InputError(f"setting model.width ({shape.width}) must be a multiple of model.heads ({shape.heads})")
     config = GPT2Config(
         vocab_size=len(tokenizer),
-        n_positions=shape.context or tokenizer.notation.context,
+        n_positions=shape.context or tokenizer.context,
         n_embd=shape.width,
         n_layer=shape.layers,
         n_head=shape.heads,
@@ -46,7 +48,7 @@ def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer, seed: int) -> GPT2LMH
         attn_pdrop=shape.dropout,
         bos_token_id=tokenizer.bos,
         eos_token_id=tokenizer.eos,
-        pad_token_id=None if tokenizer.foreign else PAD,
+        pad_token_id=tokenizer.pad,
         use_cache=True,
     )
     with torch.random.fork_rng(devices=[]):
@@ -167,12 +169,17 @@ def load_model(
     elif path.count("/") != 1 or path.startswith((".", "/")):
         raise InputError(f"{path}: no such folder (and no hub id)")
     own = about.get("notation")
+    if own == PROSE and notation:
+        # Games written in a text model's tokens, or letter by letter, are text to it.
+        own = None
+    elif own == PROSE:
+        raise InputError(f"{path} writes prose, not games; name a --notation, such as text, to ask it for games anyway")
     if own and notation and own != notation:
         raise InputError(f"{path} writes {own}, not {notation}; leave --notation out")
     if not (own or notation):
         raise InputError(f"{path} does not say how it writes moves; name it with --notation")
     tokenizer = load_tokenizer(folder, str(own)) if own else _tokenizer_of_others(path, str(notation))
-    model = _load_weights(path)
+    model = load_weights(path)
     if model.config.vocab_size < len(tokenizer):
         raise InputError(
             f"{path}: {model.config.vocab_size} embeddings, but {tokenizer.notation.name} has {len(tokenizer)} tokens"
@@ -225,7 +232,7 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no safetensors weights")
 
 
-def _load_weights(path: str) -> PreTrainedModel:
+def load_weights(path: str) -> PreTrainedModel:
     """The model in fp32, from safetensors only and with no code from the folder.
 
     transformers warns about missing and misshapen tensors and fills them at random; here they are errors.
@@ -259,7 +266,9 @@ def _named(key: Any) -> str:
     return key if isinstance(key, str) else f"{key[0]} is {list(key[1])} instead of {list(key[2])}"
 
 
-def save_checkpoint(model: PreTrainedModel, tokenizer: GameTokenizer, folder: Path, about: dict[str, Any]) -> None:
+def save_checkpoint(
+    model: PreTrainedModel, tokenizer: GameTokenizer | TextTokenizer, folder: Path, about: dict[str, Any]
+) -> None:
     """Write a checkpoint folder's files, weights in bf16, chesslm.json last.
 
     Args:

@@ -273,6 +273,8 @@ def _learn_pieces(counts: Counter[str], size: int) -> tuple[Tokens, tuple[tuple[
 NAMES = ("uci-move", "uci-square", "san", "pgn-char", "pgn-char-spaced", "bpe")
 TEXT = "text"
 """SAN in the tokens of a text model, whose own vocabulary it takes."""
+PROSE = "prose"
+"""What stands for a notation where there are no games, but text."""
 
 
 @cache

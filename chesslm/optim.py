@@ -52,6 +52,8 @@ def make_optimizer(model: torch.nn.Module, train: TrainConfig) -> Optimizer:
     """The optimizer of a recipe; each group keeps its peak rate under ``peak``."""
     matrices, vectors, embeddings = [], [], []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if parameter.ndim < 2:
             vectors.append(parameter)
         elif any(part in name for part in ("wte", "wpe", "lm_head", "embed")):
@@ -61,7 +63,8 @@ def make_optimizer(model: torch.nn.Module, train: TrainConfig) -> Optimizer:
     adamw = {"lr": train.learning_rate, "peak": train.learning_rate}
     decayed = {**adamw, "weight_decay": train.weight_decay}
     groups = [{**decayed, "params": embeddings}, {**adamw, "params": vectors, "weight_decay": 0.0}]
-    if train.optimizer == "adamw":
+    # With a frozen body there is nothing for Muon, which refuses to have no parameters.
+    if train.optimizer == "adamw" or not matrices:
         return AdamW([{**decayed, "params": matrices}, *groups], betas=(0.9, 0.95), fused=True)
     rate = train.muon_learning_rate
     return MuonAdamW([{"lr": rate, "peak": rate, "weight_decay": train.weight_decay, "params": matrices}], groups)

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from chesslm import __version__, boards, files
+from chesslm import __version__, files
 from chesslm.conditions import Headers, check_kinds, hidden
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
 from chesslm.game import Dropped, Game
 from chesslm.notation import TEXT, TRAINED, check_name, get_notation, train_notation
 from chesslm.pgn import read_games
-from chesslm.shards import SPLITS, ShardWriter, write_meta
+from chesslm.shards import SPLITS, ShardWriter, split_of, write_meta
 from chesslm.streams import Source
 from chesslm.tokenizer import GameTokenizer
 from chesslm.tokenizer_files import save_tokenizer
@@ -64,7 +64,7 @@ def prepare(
         out: the folder to make; on any error it is not made.
         notation: as in ``notation.NAMES``.
         vocabulary: tokens at most, where they are learned from the games; 0 takes the notation's own number.
-        tokenizer_of: folder or hub id of the model whose tokens the notation ``text`` is written in.
+        tokenizer_of: folder, hub id or GGUF file of the model whose tokens the notation ``text`` is written in.
         conditions: what stands in front of each game, as in ``conditions.KINDS``.
         hints: whether the moved piece is named before each move (uci-square); training decides how often it is shown.
         filters: which games are kept; None is all.
@@ -146,8 +146,9 @@ def _fixed_tokenizer(notation: str, kinds: tuple[str, ...], tokenizer_of: str | 
     """The tokenizer, if it is known before any game is read."""
     if tokenizer_of:
         from chesslm.foreign import foreign_tokenizer
+        from chesslm.gguf import text_tokenizer_of
 
-        return foreign_tokenizer(tokenizer_of, notation)
+        return foreign_tokenizer(text_tokenizer_of(tokenizer_of), notation)
     return None if notation in TRAINED else GameTokenizer(get_notation(notation), kinds)
 
 
@@ -175,19 +176,6 @@ def _opening(game: Game) -> bytes:
     return hashlib.blake2b(game.codes[:EXCLUDE_PLIES].tobytes(), digest_size=16).digest()
 
 
-def split_of(codes: boards.MoveCodes, seed: int, val: float, test: float) -> str:
-    """The split that a game falls in, by a hash of its moves.
-
-    Args:
-        codes: its moves, shape (plies,).
-        seed: another seed, another choice.
-        val, test: shares of these splits.
-    """
-    digest = hashlib.blake2b(codes.tobytes(), digest_size=8, key=str(seed).encode()).digest()
-    share = int.from_bytes(digest, "big") / 2**64
-    return "val" if share < val else "test" if share < val + test else "train"
-
-
 class _Splitter:
     """Hands each game to the writer of its split, and sees to it that each split gets one."""
 
@@ -210,7 +198,7 @@ class _Splitter:
         self._held: list[tuple[str, Game]] = []
 
     def add(self, game: Game) -> None:
-        split = split_of(game.codes, self._seed, *self._shares)
+        split = split_of(game.codes.tobytes(), self._seed, *self._shares)
         self.kept += 1
         self.games[split] += 1
         if self._tokenizer is None:

@@ -10,6 +10,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,7 @@ from chesslm import files
 from chesslm.config import Recipe, from_dict
 from chesslm.errors import FailureError, InputError
 from chesslm.shards import Dataset
-from chesslm.tokenizer import GameTokenizer
-from chesslm.validation import validate
+from chesslm.validation import Logits
 
 if TYPE_CHECKING:
     from chesslm.train import ChessModule
@@ -41,7 +41,10 @@ COLUMNS: tuple[str, ...] = (
     "val_bits_per_move",
     "val_legal_argmax",
     "val_plies",
+    "val_bits_per_byte",
 )
+
+Measure = Callable[[Logits, int], dict[str, float]]
 
 SUMS = ("loss", "tokens", "moves", "seconds")
 """What is summed up from one row of the log to the next."""
@@ -131,16 +134,17 @@ class Recorder(L.Callback):
 
     Args:
         run: where to.
-        tokenizer, dataset: for validation.
+        dataset: what is trained on.
+        measure: logits of a model and its context to validation figures.
         autocast: context of a forward pass.
         keep: writes a checkpoint folder (folder, validation figures).
         quiet: no progress on stderr.
     """
 
     def __init__(
-        self, run: RunFolder, tokenizer: GameTokenizer, dataset: Dataset, autocast: Any, keep: Any, quiet: bool
+        self, run: RunFolder, dataset: Dataset, measure: Measure, autocast: Any, keep: Any, quiet: bool
     ) -> None:
-        self.run, self.tokenizer, self.dataset = run, tokenizer, dataset
+        self.run, self.dataset, self.measure = run, dataset, measure
         self.autocast, self.keep, self.quiet = autocast, keep, quiet
         self.validation: dict[str, float] = {}
         self.stopped_by: int | None = None
@@ -228,9 +232,7 @@ class Recorder(L.Callback):
 
         model.eval()
         try:
-            settings = module.settings
-            context = int(model.config.max_position_embeddings)
-            return validate(logits_of, self.tokenizer, self.dataset.splits["val"], settings.val_games, context)
+            return self.measure(logits_of, int(model.config.max_position_embeddings))
         finally:
             model.train()
 
@@ -239,9 +241,10 @@ class Recorder(L.Callback):
         if since["tokens"]:
             self._last = {
                 "loss": since["loss"] / since["tokens"],
-                "bits_per_move": since["loss"] / math.log(2) / max(since["moves"], 1),
                 "tokens_per_second": since["tokens"] / max(since["seconds"], 1e-9),
             }
+            if since["moves"]:
+                self._last["bits_per_move"] = since["loss"] / math.log(2) / since["moves"]
         rates = [group["lr"] for group in module.trainer.optimizers[0].param_groups]
         counters = {"step": step, "tokens": module.tokens, "games": module.games, "minutes": module.minutes}
         self.run.log({**counters, **self._last, "learning_rate": rates[0], **validation})
@@ -263,9 +266,12 @@ class Recorder(L.Callback):
         parts = [f"step {step:,}", f"{module.tokens / 1e6:.2f} M tokens"]
         if last := self._last:
             parts.append(f"loss {last['loss']:.3f}")
-            parts.append(f"{last['bits_per_move']:.2f} bits/move")
+            if "bits_per_move" in last:
+                parts.append(f"{last['bits_per_move']:.2f} bits/move")
             parts.append(f"{last['tokens_per_second']:,.0f} tokens/s")
-        if self.validation:
+        if "val_bits_per_byte" in self.validation:
+            parts.append(f"validation {self.validation['val_bits_per_byte']:.3f} bits/byte")
+        elif self.validation:
             parts.append(f"validation {self.validation['val_bits_per_move']:.2f} bits/move")
             parts.append(f"{self.validation['val_legal_argmax']:.1%} legal")
         parts.append(f"{int(left)}:{int(left * 60) % 60:02d} left")

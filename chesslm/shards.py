@@ -1,4 +1,4 @@
-"""Token shards on disk: the dataset folder.
+"""Token shards on disk: the dataset folder, of games or of prose (whose rows of tokens stand where games do).
 
     DIR/meta.json                      written last: a folder without it is not a dataset
     DIR/tokenizer/                     loads with AutoTokenizer
@@ -6,13 +6,15 @@
                                        uint32 where a foreign tokenizer has more of them
     DIR/train-00000.roles.npy          role of each token, uint8 (tokens,); the plies follow from it
     DIR/train-00000.offsets.npy        where each game begins, and the end, int64 (games + 1,)
-    DIR/train-00000.games.parquet      a row a game: plies, Elos, result, ECO, date, event, source
+    DIR/train-00000.games.parquet      a row a game: plies, Elos, result, ECO, date, event, source;
+                                       or a row of text: bytes, source
     ... the same for val and test
 
 Files are memory-mapped, so a dataset larger than memory costs nothing to open. ``meta.json`` holds the size in
 bytes and the SHA-256 of every file; opening checks the sizes.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from numpy.typing import NDArray
 
 from chesslm import files
 from chesslm.errors import InputError
+from chesslm.notation import PROSE
+from chesslm.text_tokenizer import TextTokenizer, read_text_tokenizer
 from chesslm.tokenizer import GameTokenizer, TokenIds, TokenizedGame, plies_of
 from chesslm.tokenizer_files import load_tokenizer
 
@@ -93,6 +97,19 @@ class ShardWriter:
         return files.atomic(self.folder / name)
 
 
+def split_of(content: bytes, seed: int, val: float, test: float) -> str:
+    """The split that a game or a piece of text falls in, by a hash of it.
+
+    Args:
+        content: its moves (``codes.tobytes()``) or text.
+        seed: another seed, another choice.
+        val, test: shares of these splits.
+    """
+    digest = hashlib.blake2b(content, digest_size=8, key=str(seed).encode()).digest()
+    share = int.from_bytes(digest, "big") / 2**64
+    return "val" if share < val else "test" if share < val + test else "train"
+
+
 def write_meta(folder: Path, writers: Iterable[ShardWriter], about: dict[str, Any]) -> dict[str, Any]:
     """Write ``meta.json``, by which the folder becomes a dataset.
 
@@ -104,8 +121,6 @@ def write_meta(folder: Path, writers: Iterable[ShardWriter], about: dict[str, An
     Returns:
         The whole content; ``sha256`` is the dataset's hash, taken over the hashes of its shard files.
     """
-    import hashlib
-
     splits, listed = {}, {}
     for writer in writers:
         splits[writer.split] = {"games": writer.games, "tokens": writer.tokens, "shards": writer.shards}
@@ -183,9 +198,25 @@ class Dataset:
         """Of its games.
 
         Raises:
+            InputError: its files are missing or broken, or it holds prose.
+        """
+        if self.is_prose:
+            raise InputError(f"{self.folder} holds prose, and this needs games; prepare a PGN without --text")
+        return load_tokenizer(self.folder / "tokenizer", self.notation)
+
+    @property
+    def is_prose(self) -> bool:
+        """Whether it holds text instead of games."""
+        return self.notation == PROSE
+
+    @cached_property
+    def any_tokenizer(self) -> GameTokenizer | TextTokenizer:
+        """Of its games or of its text.
+
+        Raises:
             InputError: its files are missing or broken.
         """
-        return load_tokenizer(self.folder / "tokenizer", self.notation)
+        return read_text_tokenizer(str(self.folder / "tokenizer")) if self.is_prose else self.tokenizer
 
     @property
     def sha256(self) -> str:

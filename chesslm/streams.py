@@ -83,8 +83,18 @@ class Source:
             InputError: the input is missing, empty, corrupt, or not text.
             FailureError: reading failed.
         """
-        with closing(self._text()) as text:
-            yield from split_games(_unix_lines(text))
+        with closing(self.text()) as text:
+            yield from split_games(text)
+
+    def text(self) -> Generator[bytes, None, None]:
+        """The bytes of the file, decompressed, without a byte order mark and with newlines as \\n; cut anywhere.
+
+        Raises:
+            InputError: the input is missing, empty, corrupt, or not text.
+            FailureError: reading failed.
+        """
+        with closing(self._plain()) as plain:
+            yield from _unix_lines(plain)
 
     def _open(self) -> BinaryIO:
         try:
@@ -115,7 +125,7 @@ class Source:
                 yield block
         self.sha256 = self._digest.hexdigest()
 
-    def _text(self) -> Generator[bytes, None, None]:
+    def _plain(self) -> Generator[bytes, None, None]:
         """The bytes, decompressed."""
         with closing(self._raw()) as blocks:
             first = next(blocks, b"")
@@ -128,7 +138,7 @@ class Source:
             begun = False
             for block in _chain(first, blocks) if kind is None else self._decompressed(kind, _chain(first, blocks)):
                 if not begun and b"\0" in block:
-                    raise InputError(f"{self.where}: binary data, not PGN; unpack archives, turn UTF-16 into UTF-8")
+                    raise InputError(f"{self.where}: binary data, not text; unpack archives, turn UTF-16 into UTF-8")
                 begun = begun or bool(block)
                 yield block
 

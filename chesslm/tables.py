@@ -1,12 +1,23 @@
-"""Figures as tables show them: what a metric is called, its value as text, its interval, the length of its bar.
+"""Figures as tables show them: titles of suites, names of metrics, values as text, intervals, lengths of bars.
 
 Metrics come as the plain mappings of the results JSON, perhaps someone else's: what is missing or not a number
 becomes None.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+TITLES = {
+    "legality": "Legality",
+    "squares": "Square prompts",
+    "selfplay": "Free running",
+    "rules": "The rules exam",
+    "mate-in-one": "Mate in one",
+    "puzzles": "Puzzles",
+}
+ON_RANDOM_GAMES = "-random"
+"""What the name of a suite ends in when it was measured on random games."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +68,34 @@ METRICS = {
     "exam_legal_mass": About("Exam: legal mass", "rate", "probability on legal moves, the mean over the items"),
     "refusal_p_forbidden": About("Exam: forbidden move", "rate", "probability given to the move that is forbidden"),
     "refusal_p_allowed": About("… where it is allowed", "rate", "probability given to the same move where it is legal"),
+    "p_move": About("Move asked about", "rate", "probability given to it, where it is legal"),
+    "p_forbidden": About("Forbidden move", "rate", "probability given to it"),
+    "p_allowed": About("… where it is allowed", "rate", "probability given to the same move where it is legal"),
+    "eos_mass": About("The end seen", "rate", "probability of the end once the game is over"),
+    "eos_mass_before": About("… a move before", "rate", "the same while it still goes on"),
     "ended_eos_mass": About("Exam: the end seen", "rate", "probability of the end after mate and stalemate"),
     "solved_greedy": About("Solved", "rate", "its likeliest move is a solution"),
     "solved_legal_policy": About("Solved by the rules", "rate", "its likeliest legal move is a solution"),
     "solved_chance": About("… by chance", "rate", "legal moves that are solutions"),
     "mate_mass": About("Mate mass", "rate", "probability on moves that mate"),
     "solution_mass": About("Solution mass", "rate", "probability on the solutions"),
+    "share": About("Share", "rate", ""),
     "plies_beyond_context": About("Plies beyond context", "count", "too late for its memory; counted as missed"),
 }
 """The metrics of the suites, in the order of the table; others follow under their own names."""
+BESIDE = {
+    "solved_greedy": ("solved_chance", "by chance"),
+    "solved_legal_policy": ("solved_chance", "by chance"),
+    "refusal_p_forbidden": ("refusal_p_allowed", "where it is allowed"),
+    "p_forbidden": ("p_allowed", "where it is allowed"),
+    "eos_mass": ("eos_mass_before", "a move before"),
+    **{
+        f"{what}_{figure}": (f"{what}_chance_{figure}", "by chance")
+        for what in ("end_actual", "end_other", "start_actual", "start_other")
+        for figure in ("legal", "r_precision", "exact")
+    },
+}
+"""What a figure has to be read beside: that figure's key, and what to say of it."""
 NOTES = {
     ("squares", "uci-move"): "whole-move tokens: only squares that some piece could reach can be answered, so these "
     "figures do not compare with those of square tokens; read them beside their chance level"
@@ -75,17 +105,36 @@ NOTES = {
 
 def note(suite: str, notation: Any) -> str | None:
     """What has to be said of a result's figures, if anything."""
-    return NOTES.get((suite.removesuffix("-random"), str(notation)))
+    return NOTES.get((suite.removesuffix(ON_RANDOM_GAMES), str(notation)))
+
+
+def suite_title(suite: str) -> str:
+    """A suite in words."""
+    plain = suite.removesuffix(ON_RANDOM_GAMES)
+    return TITLES.get(plain, plain) + (" on random games" if plain != suite else "")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as shown: ``share`` in [0, 1] is the length of its bar and ``whisker`` the ends of its interval's."""
+    """A figure as shown.
+
+    Attributes:
+        text: its value.
+        interval: its ends.
+        share: the length of its bar, in [0, 1].
+        whisker: the ends of the interval of its bar.
+        beside: what the figure has to be read beside, in words.
+        mark: where that stands on the bar.
+        clear: of a difference, whether its interval leaves out 0.
+    """
 
     text: str
     interval: str
     share: float | None = None
     whisker: tuple[float, float] | None = None
+    beside: str = ""
+    mark: float | None = None
+    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,8 +157,7 @@ class Table:
 def about_metric(key: str) -> About:
     """How a metric is shown; one that is not known goes by its own name."""
     if "_chance_" in key:
-        what, _, figure = key.partition("_chance_")
-        return About(f"… {what.replace('_', ' ')} {figure.replace('_', ' ')} by chance", "rate", "any square alike")
+        return About("… by chance", "rate", "any square alike")
     return METRICS.get(key) or About(key.replace("_", " "), "", "")
 
 
@@ -136,6 +184,47 @@ def cell(metric: Any, about: About) -> Cell | None:
     if about.unit != "rate":
         return Cell(text(value), interval)
     return Cell(text(value), interval, _clip(value), (_clip(ends[0]), _clip(ends[1])) if ends else None)
+
+
+def row_of(key: str, metrics: Sequence[Mapping[str, Any]], label: str | None = None, meaning: str | None = None) -> Row:
+    """A row of one metric with what it has to be read beside, from each model's metrics by their keys.
+
+    Args:
+        key: of the metric.
+        metrics: of each model.
+        label, meaning: in place of the metric's own.
+    """
+    about = about_metric(key)
+    about = About(label or about.label, about.unit, about.meaning if meaning is None else meaning)
+    plain = row(about.label, [each.get(key) for each in metrics], about)
+    if key not in BESIDE:
+        return plain
+    other, words = BESIDE[key]
+    cells = zip(plain.cells, (cell(each.get(other), about_metric(other)) for each in metrics), strict=True)
+    return replace(
+        plain,
+        cells=tuple(
+            replace(it, beside=f"{that.text} {words}", mark=that.share) if it and that else it for it, that in cells
+        ),
+    )
+
+
+def difference(metric: Any, about: About) -> Cell | None:
+    """A difference of two figures, those of rates in percentage points; None if it has no value."""
+    metric = mapping(metric)
+    value, low, high = (number(metric.get(name)) for name in ("value", "low", "high"))
+    if value is None:
+        return None
+    scale = 100 if about.unit == "rate" else 1
+    largest = scale * max(abs(figure) for figure in (value, low, high) if figure is not None)
+    digits = 1 if about.unit in ("rate", "plies") and largest > 0.1 else 2
+
+    def text(figure: float) -> str:
+        return f"{scale * figure:+.{digits}f}".replace("-", "\u2212")
+
+    if low is None or high is None:
+        return Cell(text(value), "")
+    return Cell(text(value), f"{text(low)} to {text(high)}", clear=low > 0 or high < 0)
 
 
 def _clip(rate: float) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chess
 import numpy as np
@@ -24,6 +24,9 @@ from chesslm import boards, conditions, san, words
 from chesslm.conditions import Headers
 from chesslm.errors import InputError
 from chesslm.notation import PIECES, Notation, Tokens, get_notation
+
+if TYPE_CHECKING:
+    from chesslm.text_tokenizer import TextTokenizer
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(len(SPECIALS))
@@ -87,16 +90,11 @@ class Foreign:
     Attributes:
         tokens: by id, each as the text that it stands for; special ones and those that can be in no move under names
             of their own.
-        specials: ids of the special ones.
-        bos, eos: what begins and ends a game; None: nothing does.
-        source: folder or hub id that it is from.
+        text: the tokenizer itself, with its special tokens.
     """
 
     tokens: Tokens
-    specials: frozenset[int]
-    bos: int
-    eos: int | None
-    source: str
+    text: "TextTokenizer"
 
 
 @dataclass(frozen=True)
@@ -132,18 +130,28 @@ class GameTokenizer:
     @property
     def bos(self) -> int:
         """What a game begins with."""
-        return self.foreign.bos if self.foreign else BOS
+        return self.foreign.text.bos if self.foreign else BOS
 
     @property
     def eos(self) -> int | None:
         """What ends a game whose result is known, if anything does."""
-        return self.foreign.eos if self.foreign else EOS
+        return self.foreign.text.eos if self.foreign else EOS
+
+    @property
+    def pad(self) -> int | None:
+        """What a model's settings name as padding; a foreign tokenizer may have none."""
+        return None if self.foreign else PAD
+
+    @property
+    def context(self) -> int:
+        """Tokens of a model made for it, unless its recipe says otherwise."""
+        return self.notation.context
 
     @cached_property
     def is_special(self) -> NDArray[np.bool_]:
         """Which tokens are no part of a move or its number and are taken out before a model is asked for one, (V,)."""
         if self.foreign:
-            return np.isin(np.arange(len(self)), list(self.foreign.specials))
+            return np.isin(np.arange(len(self)), list(self.foreign.text.specials))
         own = frozenset(self.notation.vocabulary)
         return np.array([token not in own for token in self.tokens])
 

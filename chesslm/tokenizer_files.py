@@ -12,10 +12,11 @@ from pathlib import Path
 from chesslm import conditions
 from chesslm.errors import InputError
 from chesslm.notation import ALPHABETS, TEXT, TRAINED, check_name, get_notation, text_model
+from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, GameTokenizer
 
 
-def save_tokenizer(tokenizer: GameTokenizer, folder: Path) -> None:
+def save_tokenizer(tokenizer: GameTokenizer | TextTokenizer, folder: Path) -> None:
     """Write the files from which ``AutoTokenizer`` loads the same ids in plain transformers, 4 and 5 alike.
 
     Text is moves in UCI with or without spaces between them, or SAN as the notation has it, each move with the space
@@ -24,10 +25,11 @@ def save_tokenizer(tokenizer: GameTokenizer, folder: Path) -> None:
     from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(tokenizer, TextTokenizer):
+        tokenizer.save(folder)
+        return
     if tokenizer.foreign:
-        from chesslm.foreign import save_foreign
-
-        save_foreign(tokenizer.foreign, folder)
+        tokenizer.foreign.text.save(folder)
         return
     notation = tokenizer.notation
     moves = pre_tokenizers.Split(Regex(notation.pattern), behavior="isolated")

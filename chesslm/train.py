@@ -13,8 +13,10 @@ Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 
 import logging
 import subprocess
+import sys
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -38,8 +40,11 @@ from chesslm.model import (
     save_checkpoint,
 )
 from chesslm.optim import make_optimizer, rate
-from chesslm.run import Recorder, RunFolder
+from chesslm.run import Measure, Recorder, RunFolder
 from chesslm.shards import Dataset, open_dataset
+from chesslm.text_tokenizer import TextTokenizer
+from chesslm.tokenizer import GameTokenizer
+from chesslm.validation import validate, validate_prose
 
 HEAD_POSITIONS = 1024
 
@@ -136,12 +141,12 @@ def train(
     device: str = "auto",
     quiet: bool = False,
 ) -> Path:
-    """Train a GPT-2 from scratch and write its checkpoint folder.
+    """Train a model, on games or on prose, and write its checkpoint folder.
 
     Args:
         data: a dataset folder.
         out: the checkpoint folder to make; with ``resume`` the one whose run goes on.
-        recipe: shape, optimizer, budget; with ``resume`` it is the run's own instead.
+        recipe: shape or model to start from, optimizer, budget; with ``resume`` it is the run's own instead.
         save_steps: keep a checkpoint every N steps, or at powers of two ("log2").
         resume: go on from ``out/run``.
         device: auto, cpu, cuda or mps.
@@ -161,10 +166,11 @@ def train(
     if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
         raise InputError("no budget: give --max-minutes, --max-tokens or --max-steps")
     precision = resolve_precision(recipe.train.precision, where)
-    tokenizer = dataset.tokenizer
+    tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
         raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
-    module = ChessModule(new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe.train)
+    model, recipe, started = _begin(recipe, tokenizer, quiet)
+    module = ChessModule(model, recipe.train)
     run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256)
     autocast = partial(torch.autocast, where.type, dtype=precision, enabled=precision != torch.float32)
 
@@ -174,18 +180,41 @@ def train(
             "revision": code,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **describe(module, recipe, dataset, where),
+            **({"init": started} if started else {}),
             "validation": validation,
         }
         save_checkpoint(module.model, tokenizer, folder, about)
 
     code = revision()  # now: the files may change while the run goes on
 
-    recorder = Recorder(run, tokenizer, dataset, autocast, keep, quiet)
+    recorder = Recorder(run, dataset, _measure(dataset, recipe.train), autocast, keep, quiet)
     if not _already_done(module, run, recorder):
         _fit(module, run, recorder, dataset, where, precision)
         recorder.raise_if_stopped(out)
     keep(out, module, recorder.validation)
     return out
+
+
+def _begin(
+    recipe: Recipe, tokenizer: GameTokenizer | TextTokenizer, quiet: bool
+) -> tuple[PreTrainedModel, Recipe, dict[str, Any]]:
+    """The model to train, the recipe with its shape, and what it started from."""
+    if not recipe.init.model:
+        return new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe, {}
+    from chesslm.transplant import start_from
+
+    started = start_from(recipe.init, recipe.model, tokenizer, recipe.train.seed)
+    if not quiet:
+        print(", ".join(f"{name} {value}" for name, value in started.kept.items() if name != "sha256"), file=sys.stderr)
+    return started.model, replace(recipe, model=started.shape), started.kept
+
+
+def _measure(dataset: Dataset, settings: TrainConfig) -> Measure:
+    """What is measured on the validation split while training."""
+    split, games = dataset.splits["val"], settings.val_games
+    if dataset.is_prose:
+        return lambda logits_of, context: validate_prose(logits_of, split, games, context)
+    return lambda logits_of, context: validate(logits_of, dataset.tokenizer, split, games, context)
 
 
 def _already_done(module: ChessModule, run: RunFolder, recorder: Recorder) -> bool:

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from chesslm import boards
-from chesslm.loader import cut_batches, cut_game, pad_rows, without
+from chesslm.loader import NOT_ASKED, cut_batches, cut_game, pad_rows, targets_of, without
 from chesslm.shards import Split
 from chesslm.tokenizer import GameTokenizer, Role, TokenizedGame
 
+PROSE_BATCH = 4096
+"""Tokens: the logits of a text model's vocabulary take 16 KB each."""
 CONTINUED_PLIES = 200
 """Plies at which a move of several tokens is written out, each of whose tokens costs a forward pass of its prefix."""
 
@@ -58,6 +60,25 @@ def validate(
         "val_legal_argmax": legal / max(plies, 1),
         "val_plies": plies,
     }
+
+
+def validate_prose(logits_of: Logits, split: Split, rows: int, context: int) -> dict[str, float]:
+    """Measure on the first rows of a split of text.
+
+    Returns:
+        ``val_bits_per_byte``: of the text, so that tokenizers compare, over whole rows within the context.
+    """
+    sizes = split.table()["bytes"].to_numpy()
+    held = [i for i in range(min(rows, len(split))) if split.lengths[i] <= context]
+    nats = 0.0
+    for batch in cut_batches(split.lengths[held], PROSE_BATCH):
+        games = [split[i] for i in held[batch]]
+        ids_BT = torch.from_numpy(pad_rows([game.ids for game in games]))
+        targets_BT = torch.from_numpy(pad_rows([targets_of(game) for game in games], NOT_ASKED))
+        logits_BTV = logits_of(ids_BT)[:, :-1].float()
+        loss = F.cross_entropy(logits_BTV.transpose(1, 2), targets_BT[:, 1:], ignore_index=NOT_ASKED, reduction="sum")
+        nats += float(loss)
+    return {"val_bits_per_byte": nats / math.log(2) / max(int(sizes[held].sum()), 1)}
 
 
 def _bare(game: TokenizedGame) -> TokenizedGame:

@@ -1,5 +1,6 @@
 """Recipes: strict keys, types and ranges; what is not set keeps its default."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_a_recipe_survives_its_own_writing(tmp_path: Path):
     lines = []
     for section, values in recipe.as_dict().items():
         lines.append(f"[{section}]")
-        lines += [f"{key} = {value!r}" for key, value in values.items()]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     path = tmp_path / "recipe.toml"
     path.write_text("\n".join(lines))
     assert read_recipe(path) == recipe
@@ -51,7 +52,7 @@ def test_a_recipe_survives_its_own_writing(tmp_path: Path):
     ("text", "message"),
     [
         ("[train]\nlearning_rte = 1e-3", "unknown setting 'train.learning_rte'; train has .*learning_rate"),
-        ("[modle]\nlayers = 2", "unknown setting 'modle.layers'; settings are model.NAME and train.NAME"),
+        ("[modle]\nlayers = 2", "unknown setting 'modle.layers'; settings are init.NAME, model.NAME and train.NAME"),
         ("layers = 2", "layers stands outside a section"),
         ("[model]\nlayers = 2.5", "setting model.layers takes int, not 2.5"),
         ("[model]\nlayers = true", "setting model.layers takes int, not True"),

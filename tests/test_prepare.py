@@ -25,8 +25,8 @@ from random_games import random_game, result_of, write_pgn
 from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
 from chesslm.filters import Filters
-from chesslm.prepare import prepare, split_of
-from chesslm.shards import SPLITS, open_dataset
+from chesslm.prepare import prepare
+from chesslm.shards import SPLITS, open_dataset, split_of
 from chesslm.tokenizer import get_tokenizer
 
 GAMES = [lively_game(seed, plies=12 + seed % 40) for seed in range(120)]
@@ -127,10 +127,10 @@ def test_every_split_has_a_game_however_few_there_are(
 
 
 def test_the_split_is_the_hash_s() -> None:
-    shares = [split_of(codes, 1, 0.3, 0.3) for codes in GAMES]
+    shares = [split_of(codes.tobytes(), 1, 0.3, 0.3) for codes in GAMES]
     assert set(shares) == set(SPLITS)
-    assert shares == [split_of(codes, 1, 0.3, 0.3) for codes in GAMES]
-    assert {split_of(codes, 1, 0.0, 0.0) for codes in GAMES} == {"train"}
+    assert shares == [split_of(codes.tobytes(), 1, 0.3, 0.3) for codes in GAMES]
+    assert {split_of(codes.tobytes(), 1, 0.0, 0.0) for codes in GAMES} == {"train"}
 
 
 def test_duplicates_are_dropped_whatever_their_tags(tmp_path: Path, pgn: Path) -> None:
@@ -245,8 +245,8 @@ PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001
     [
         ("missing.pgn", None, "", "no such file"),
         ("x.pgn", b"", "", "the file is empty"),
-        ("x.pgn", PNG, "", "not PGN"),
-        ("x.png", PNG, "", "not PGN"),
+        ("x.pgn", PNG, "", "binary data, not text"),
+        ("x.png", PNG, "", "binary data, not text"),
         ("x.pgn", b"Dear reader,\n\nthis is no chess.\n", "", "no chess game"),
         ("x.pgn.zst", b"1. e4 e5 1-0\n", "", "not zst data"),
         ("x.pgn.gz", b"\x1f\x8b\x08\0rubbish rubbish rubbish", "", "corrupt"),

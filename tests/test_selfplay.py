@@ -25,7 +25,8 @@ from chesslm.eval import selfplay as suite
 from chesslm.eval import writing
 from chesslm.eval.baselines import UniformLegal
 from chesslm.eval.games import RANDOM_NUMBERS
-from chesslm.eval.results import Result
+from chesslm.eval.intervals import difference
+from chesslm.eval.results import Metric, Result
 from chesslm.eval.scorers import NO_LIMIT, ModelScorer, TokenTree, chain
 from chesslm.eval.selfplay import HEADLINE, SETTINGS, Setting, kaplan_meier, random_openings, selfplay, summarize
 from chesslm.eval.steppers import ModelStepper, ScorerStepper, Stepper
@@ -127,7 +128,7 @@ def test_who_knows_the_rules_writes_legal_games(notation: str, monkeypatch: pyte
         assert f"illegal {setting.name}" not in result.by
     sampled = result.by["setting"]["sampled, 10 random plies"]["plies_to_illegal"]
     assert (sampled.value, sampled.low, sampled.high, sampled.n) == (12, None, None, 2)
-    assert "survival" not in result.by
+    assert result.by["survival"].keys() == {"10"}
     assert result.by["survival sampled, start"]["20"]["legal"].value == 1
 
 
@@ -441,6 +442,19 @@ def games_of(written: Sequence[int], illegal: Sequence[bool], given: int = 10) -
     moves = tuple(boards.to_moves(random_game(4, 300)))
     endings = {True: (Ending.ILLEGAL, Illegal.CHECK), False: (Ending.CHECKMATE, None)}
     return [WrittenGame(moves[: given + n], given, *endings[died]) for n, died in zip(written, illegal, strict=True)]
+
+
+def test_two_players_are_compared_opening_by_opening() -> None:
+    """One falls where the other does, and in five openings more: less than two samples of their own would show."""
+    weak, strong = (
+        summarize({HEADLINE: games_of([4] * 40, [i < died for i in range(40)])}, seed=1) for died in (25, 20)
+    )
+    here, there = (result.metrics["fully_legal_games"] for result in (weak, strong))
+    assert difference(here, here) == Metric(0, 0, 0, 40)
+    found = difference(here, there)
+    assert found and found.value == pytest.approx(-5 / 40)
+    assert found.low and found.high and -0.25 < found.low < found.high < 0
+    assert here.high and there.low and here.high > there.low
 
 
 def test_survival_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

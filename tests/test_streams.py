@@ -164,7 +164,7 @@ def test_a_pipe_with_a_name_is_read_once(tmp_path: Path) -> None:
     ("name", "data", "message"),
     [
         ("x.pgn", b"", "empty"),
-        ("x.pgn", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary data, not PGN"),
+        ("x.pgn", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary data, not text"),
         ("x.pgn", '[Event "x"]'.encode("utf-16"), "UTF-16"),
         ("x.pgn.zst", GAME, "not zst data"),
         ("x.pgn.gz", GAME, "not gz data"),

@@ -1,12 +1,12 @@
 """Suite ``legality``: how well a scorer keeps to the rules at every ply of held-out games (docs/metrics.md, Legality).
 
-A scorer, games and what is true of their positions in, metrics with intervals and breakdowns out. The scoring is in
-``moves`` and ``spellings``; here are only sums over plies by game and group, and their bootstrap.
+A scorer, games and what is true of their positions in, metrics with intervals, breakdowns and some examples out. The
+scoring is in ``moves`` and ``spellings``; here are only sums over plies by game and group, and their bootstrap.
 
 Past the scorer's context a ply counts as missed: not legal, no mass, nothing recalled. It has no bits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.eval import intervals
+from chesslm.eval.examples import find_examples
 from chesslm.eval.intervals import Bootstrap, Floats
 from chesslm.eval.moves import MoveScores, Progress, score_moves
 from chesslm.eval.positions import PHASES, Positions, Special, illegal_kinds
@@ -146,6 +147,7 @@ def legality(
     plies: int = 5000,
     seed: int = 1,
     told: bool = True,
+    examples: bool = True,
     advance: Progress = lambda _: None,
 ) -> Result:
     """Measure a scorer.
@@ -157,13 +159,24 @@ def legality(
         plies: for several tokens a move, legal moves are looked at on so many plies; 0: on all.
         seed: of that sample and of the bootstrap.
         told: whether a model that takes conditions is told what is known of each game, or nothing.
+        examples: whether some of the illegal moves are looked at closely.
         advance: told of plies done.
     """
     scores = score_moves(scorer, held.games, held.positions, pool, plies, seed, told, advance)
-    return summarize(scores, held, pool, seed)
+    kinds = find_kinds(scores, held.positions, pool)
+    result = summarize(scores, held, kinds, seed)
+    if not examples:
+        return result
+    return replace(result, examples=find_examples(scorer, held.games, held.positions, kinds, seed, told))
 
 
-def summarize(scores: MoveScores, games: HeldOut, pool: Executor, seed: int) -> Result:
+def find_kinds(scores: MoveScores, positions: Positions, pool: Executor) -> dict[int, boards.Illegal]:
+    """Why the greedy move is illegal, by ply, where it is."""
+    where = np.flatnonzero(scores.measured & scores.within & ~scores.greedy_legal)
+    return dict(zip(where.tolist(), illegal_kinds(positions, scores.greedy[where], where, pool), strict=True))
+
+
+def summarize(scores: MoveScores, games: HeldOut, kinds: Mapping[int, boards.Illegal], seed: int) -> Result:
     """Metrics and breakdowns of scored plies."""
     tables = Tables(games.positions.game, Bootstrap(len(games.games), seed))
     figures = _figures(scores)
@@ -172,7 +185,7 @@ def summarize(scores: MoveScores, games: HeldOut, pool: Executor, seed: int) -> 
     by["special"] = {}
     for name, bit in SPECIALS.items():
         by["special"] |= tables.metrics(figures, Groups((name,), np.where(games.positions.special & bit, 0, -1)))
-    by["illegal"] = _illegal(scores, games.positions, tables, pool)
+    by["illegal"] = _illegal(scores, kinds, tables)
     by["calibration"] = _calibration(scores, tables)
     return Result(
         metrics | _of_games(scores, games.positions, tables), {name: groups for name, groups in by.items() if groups}
@@ -247,15 +260,13 @@ def _breakdowns(games: HeldOut) -> Iterator[tuple[str, Groups]]:
         yield "novel", Groups(("known", "novel"), np.where(positions.ply >= games.first_novel[positions.game], 1, 0))
 
 
-def _illegal(scores: MoveScores, positions: Positions, tables: Tables, pool: Executor) -> dict[str, Metrics]:
+def _illegal(scores: MoveScores, kinds: Mapping[int, boards.Illegal], tables: Tables) -> dict[str, Metrics]:
     """Share of each kind among the illegal greedy moves."""
-    illegal = scores.measured & scores.within & ~scores.greedy_legal
-    where = np.flatnonzero(illegal)
-    kinds = np.full(len(illegal), "", dtype=object)
-    kinds[where] = illegal_kinds(positions, scores.greedy[where], where, pool)
+    of_ply = np.full(len(scores.within), "", dtype=object)
+    of_ply[list(kinds)] = list(kinds.values())
     shares = {}
-    for kind in boards.Illegal if len(where) else ():
-        share = tables.metrics({"share": Rows((kinds == kind).astype(float), illegal)}, _everything(scores))
+    for kind in boards.Illegal if kinds else ():
+        share = tables.metrics({"share": Rows((of_ply == kind).astype(float), of_ply != "")}, _everything(scores))
         shares[kind.value] = share["all"]
     return shares
 

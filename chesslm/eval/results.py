@@ -1,8 +1,8 @@
-"""Results as data: a metric with its interval, a suite's metrics and breakdowns, and the JSON of the contract."""
+"""Results as data: a metric with its interval, a suite's metrics, breakdowns and examples, the JSON of the contract."""
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,63 @@ Metrics = dict[str, Metric]
 
 
 @dataclass(frozen=True)
+class Idea:
+    """A move that a scorer thinks of.
+
+    Attributes:
+        text: as its notation writes it, or what it would have written if that is no move.
+        move: in UCI; None if it is no move.
+        probability: in [0, 1], of this move among all, the illegal ones included.
+        legal: whether it can be played.
+    """
+
+    text: str
+    move: str | None
+    probability: float
+    legal: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """An illegal move, and how a scorer came to it.
+
+    Attributes:
+        game: index of the game.
+        moves: of the game up to there, in UCI.
+        played: the move of the game, in UCI.
+        kind: why the wanted move is illegal (``boards.Illegal``).
+        wanted: the greedy move.
+        next: the likeliest other moves.
+    """
+
+    game: int
+    moves: str
+    played: str
+    kind: str
+    wanted: Idea
+    next: tuple[Idea, ...]
+
+
+@dataclass(frozen=True)
 class Result:
-    """What a suite found out: its metrics, and some of them by group (``by[breakdown][group][key]``)."""
+    """What a suite found out.
+
+    Attributes:
+        metrics: over everything.
+        by: some of them by group: ``by[breakdown][group][key]``.
+        examples: some of the illegal moves.
+    """
 
     metrics: Metrics
     by: dict[str, dict[str, Metrics]] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, as in the contract."""
         return {
             "metrics": _plain(self.metrics),
             "by": {name: {group: _plain(each) for group, each in groups.items()} for name, groups in self.by.items()},
+            **({"examples": [asdict(example) for example in self.examples]} if self.examples else {}),
         }
 
 

@@ -17,6 +17,7 @@ from chesslm.eval.games import Games, from_chance, from_dataset, from_pgn
 from chesslm.eval.intervals import difference
 from chesslm.eval.results import Result, results_object, write_results
 from chesslm.shards import Dataset, open_dataset
+from chesslm.tables import ON_RANDOM_GAMES
 
 if TYPE_CHECKING:
     from chesslm.eval.suites import Run, Subject
@@ -25,8 +26,6 @@ SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles")
 MINING = ("rules", "mate-in-one", "puzzles")
 """Suites that look for positions in games, of which they take more than the others."""
 MINED_GAMES = 5000
-ON_RANDOM_GAMES = "-random"
-"""What the name of a suite ends in when it was measured on random games."""
 
 
 def evaluate(
@@ -111,7 +110,7 @@ def evaluate(
         write_results(objects, json_file)
         print(f"results: {json_file}")
     if html_file:
-        from chesslm.report import write_report
+        from chesslm.report.page import write_report
 
         write_report(objects, html_file, run_folder=Path(loaded[0].path) / "run")
         print(f"report: {html_file}")

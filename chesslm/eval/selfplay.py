@@ -26,7 +26,7 @@ from chesslm.generate import random_opening
 
 GAMES = 200
 """Games of each setting, but for the one greedy game from the start."""
-PLIES_A_POINT = 20
+PLIES_A_POINT = 10
 """The curve of survival is given at so many plies, twice as many, and so on."""
 UNIQUE_AT = 20
 """Ply at which games are compared."""
@@ -127,7 +127,7 @@ def summarize(played: Mapping[Setting, Sequence[WrittenGame]], seed: int) -> Res
     by: dict[str, dict[str, Metrics]] = {"setting": {}}
     for setting, games in played.items():
         survival = Survival.of(games, seed)
-        found = _fully_legal(games) | survival.metrics()
+        found = _fully_legal(games, seed) | survival.metrics()
         unique = _unique(games) if setting == FROM_THE_START else {}
         by["setting"][setting.name] = found | unique
         metrics |= unique
@@ -140,10 +140,12 @@ def summarize(played: Mapping[Setting, Sequence[WrittenGame]], seed: int) -> Res
     return Result(metrics, by)
 
 
-def _fully_legal(games: Sequence[WrittenGame]) -> Metrics:
+def _fully_legal(games: Sequence[WrittenGame], seed: int) -> Metrics:
     """A game that did not fit into the context is not known to be legal to its end, and is not counted as such."""
-    to_the_end = sum(game.ending not in (Ending.ILLEGAL, Ending.CONTEXT_FULL) for game in games)
-    return {"fully_legal_games": intervals.of_trials(to_the_end, len(games))}
+    to_the_end = np.array([game.ending not in (Ending.ILLEGAL, Ending.CONTEXT_FULL) for game in games], np.float64)
+    resampled = Bootstrap(len(games), seed).weights @ to_the_end / len(games)
+    rate = intervals.of_trials(int(to_the_end.sum()), len(games))
+    return {"fully_legal_games": replace(rate, resampled=resampled, games=len(games))}
 
 
 def _unique(games: Sequence[WrittenGame]) -> Metrics:

@@ -136,9 +136,10 @@ def of_legality(run: Run) -> Measure:
         for name, games in held.items():
             advance = run.bar(subject.name, len(games.positions))
             if isinstance(subject.scorer, UniformLegal):
-                result = summarize(uniform_over_legal(games.positions), games, run.pool, run.seed)
+                result = summarize(uniform_over_legal(games.positions), games, {}, run.seed)
             else:
-                result = legality(subject.scorer, games, run.pool, run.plies, run.seed, run.told, advance)
+                closely = subject.loaded is not None
+                result = legality(subject.scorer, games, run.pool, run.plies, run.seed, run.told, closely, advance)
             found[f"legality{name}"] = result
         return found
 

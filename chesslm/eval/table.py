@@ -3,16 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chesslm.tables import about_metric, cell, note, place
+from chesslm.tables import ON_RANDOM_GAMES, about_metric, cell, note, place, suite_title
 
-TITLES = {
-    "legality": "Legality",
-    "squares": "Square prompts",
-    "selfplay": "Free running",
-    "rules": "The rules exam",
-    "mate-in-one": "Mate in one",
-    "puzzles": "Puzzles",
-}
 ON_GAMES = ("legality", "squares")
 """Suites whose title names the games."""
 
@@ -39,8 +31,7 @@ def print_tables(objects: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _title(suite: str, data: Mapping[str, Any]) -> str:
-    plain = suite.removesuffix("-random")
-    name = TITLES.get(plain, plain) + (" on random games" if plain != suite else "")
+    plain, name = suite.removesuffix(ON_RANDOM_GAMES), suite_title(suite)
     on = data.get("random", data) if plain != suite else data
     return f"{name}: {on['games']:,} games ({on['path']})" if plain in ON_GAMES else name
 

@@ -123,7 +123,7 @@ class Choice:
         open: the same of the children that are not certainly over, until they are walked themselves; rows (A,).
         greedy: the greedy move so far.
         greedy_over: whether that is all of it.
-        ranked: whether the k likeliest moves are wanted too.
+        ranked: so many of the likeliest moves are wanted too, and as many as are legal if that is more; 0: none are.
     """
 
     forks: Forks
@@ -134,7 +134,7 @@ class Choice:
     open: list[Floats] = field(default_factory=list)
     greedy: Begun = ()
     greedy_over: bool = False
-    ranked: bool = True
+    ranked: int = 3
 
     @cached_property
     def beginnings(self) -> set[Begun]:
@@ -149,7 +149,7 @@ class Choice:
             wanted.add(self.greedy)
         if len(self.nodes) == 1 or not self.ranked:
             return wanted
-        k = max(len(self.legal), 3)
+        k = max(len(self.legal), self.ranked)
         found = np.concatenate(self.moves)
         threshold = np.partition(found, -k)[-k] - EQUAL if len(found) >= k else -math.inf
         for begun, row in self.nodes.items():
@@ -172,6 +172,29 @@ class Choice:
         if spelled[:-1] not in self.nodes:
             return 0
         return self.nodes[spelled[:-1]] * len(self.moves[0]) + int(self.forks.column[spelled[-1]]) + 1
+
+    def greedy_log_p(self) -> float:
+        """Log of the probability of the greedy move; of what is no move, up to the token that spoils it."""
+        if self.greedy not in self.nodes and self.forks.column[self.greedy[-1]] < 0:
+            junk = self.moves[self.nodes[self.greedy[:-1]]][len(self.forks.of_moves) : -1]
+            return float(junk.max())
+        return float(np.concatenate([[-math.inf], *self.moves])[self.column(self.greedy)])
+
+    def likeliest(self) -> Iterator[tuple[Begun, float]]:
+        """The moves found, likeliest first, each with the log of its probability; none that is ruled out.
+
+        What is no move is among them if it is made of the tokens of moves; that of other tokens is left out.
+        """
+        found, of_moves = np.concatenate(self.moves), self.forks.of_moves.tolist()
+        nodes, width = list(self.nodes), len(self.moves[0])
+        for at in np.argsort(-found, kind="stable").tolist():
+            if found[at] == -math.inf:
+                return
+            begun, column = nodes[at // width], at % width
+            if column < len(of_moves):
+                yield (*begun, of_moves[column]), float(found[at])
+            elif column == width - 1:
+                yield begun, float(found[at])
 
 
 def walk(forks: Forks, nodes: Sequence[tuple[Choice, Begun]], scores: Floats) -> None:
@@ -226,9 +249,13 @@ def log_softmax(scores: Floats) -> Floats:
 def walk_branches(
     scorer: Scorer, forks: Forks, trunks: Sequence[TokenIds], choices: Sequence[Sequence[Choice]]
 ) -> None:
-    """Walk what the choices of each game want, round by round."""
+    """Walk what the choices of each game want, round by round, as far as it fits into the context."""
     while True:
-        branches = [branch for trunk, of_game in zip(trunks, choices, strict=True) for branch in _grow(trunk, of_game)]
+        branches = [
+            branch
+            for trunk, of_game in zip(trunks, choices, strict=True)
+            for branch in _grow(trunk, of_game, scorer.context)
+        ]
         if not branches:
             return
         for batch in batches([len(tree) for tree, _ in branches], batch_tokens(scorer)):
@@ -242,8 +269,13 @@ def walk_branches(
                 walk(forks, [(choice, begun) for _, _, choice, begun in nodes], rows)
 
 
-def _grow(trunk: TokenIds, choices: Sequence[Choice]) -> Iterator[tuple[TokenTree, list[tuple[int, Choice, Begun]]]]:
-    """Trees of a game's trunk with the nodes that its choices want, and where in the tree each of them is."""
+def _grow(
+    trunk: TokenIds, choices: Sequence[Choice], context: int
+) -> Iterator[tuple[TokenTree, list[tuple[int, Choice, Begun]]]]:
+    """Trees of a game's trunk with the nodes that its choices want, and where in the tree each of them is.
+
+    Where the last move of a long game is short, another one may be too long for the context: it has no probability.
+    """
     ids, parents = trunk.tolist(), list(range(-1, len(trunk) - 1))
     asked: list[tuple[int, Choice, Begun]] = []
 
@@ -252,7 +284,7 @@ def _grow(trunk: TokenIds, choices: Sequence[Choice]) -> Iterator[tuple[TokenTre
 
     for choice in choices:
         at: dict[Begun, int] = {(): choice.move.root}
-        for begun in sorted(choice.wanted()):
+        for begun in sorted(begun for begun in choice.wanted() if choice.move.root + len(begun) < context):
             for n in range(1, len(begun) + 1):
                 if begun[:n] not in at:
                     at[begun[:n]] = len(ids)

@@ -77,6 +77,7 @@ def line_chart(
     y_text: Callable[[float], str],
     x_text: Callable[[float], str] = "{:g}".format,
     y_limits: tuple[float, float] = (-math.inf, math.inf),
+    holds: Sequence[tuple[float, float]] = (),
     diagonal: bool = False,
 ) -> Chart:
     """Lay out a chart; the horizontal axis begins at 0.
@@ -87,10 +88,11 @@ def line_chart(
         x_label: of the horizontal axis.
         y_text, x_text: a tick's value to its label.
         y_limits: values that the vertical axis never passes, such as 0 and 1 for rates.
+        holds: points that the frame has room for as well, so that charts beside each other have one scale.
         diagonal: whether to draw y = x.
     """
-    xs = [x for line in series for x in line.x]
-    ys = [y for line in series for y in (*line.y, *line.low, *line.high) if y is not None]
+    xs = [*(x for line in series for x in line.x), *(x for x, _ in holds)]
+    ys = [*(y for line in series for y in (*line.y, *line.low, *line.high) if y is not None), *(y for _, y in holds)]
     first, last = min(0.0, *xs), max(xs)
     x_ticks, y_ticks = ticks(first, last, 6), ticks(min(ys), max(ys), 5)
     bottom, top = max(y_ticks[0], y_limits[0]), min(y_ticks[-1], y_limits[1])

@@ -1,0 +1,141 @@
+"""From metrics and a run's log to charts: legality by ply, calibration, survival, learning.
+
+Breakdowns of several models in, one chart with a line a model out; None, or no chart, where there is nothing to draw.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chesslm.report.charts import Chart, Series, line_chart
+from chesslm.report.results import Column, Objects, groups_of, metric_of
+from chesslm.tables import PERCENT, number
+
+MAIN = "legal_argmax"
+PLY, CALIBRATION, SURVIVAL = "ply", "calibration", "survival"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart under its heading, with words on what it shows."""
+
+    title: str
+    words: str
+    chart: Chart
+
+
+def of_legality(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
+    """Legality by ply, and calibration."""
+    if chart := _by_ply(columns, by):
+        yield Figure(
+            "Legal moves by ply",
+            "The longer the game, the more there is to keep track of. Bands are 95 % intervals; late plies that few "
+            "games reach are left out.",
+            chart,
+        )
+    if chart := _calibration(columns, by):
+        yield Figure(
+            "Calibration",
+            "How often the likeliest move was the one played, by the probability given to it. On the dotted line the "
+            "two agree.",
+            chart,
+        )
+
+
+def _series(column: Column, points: Iterable[tuple[float | None, Mapping[str, Any]]]) -> Series | None:
+    """A line through metrics, each at its place across; None if there is none."""
+    shown = [
+        (x, y, number(metric.get("low")), number(metric.get("high")))
+        for x, metric in points
+        if x is not None and (y := number(metric.get("value"))) is not None
+    ]
+    shown.sort(key=lambda point: point[0])
+    return Series(column.name, column.slot, *zip(*shown, strict=True)) if shown else None
+
+
+def _by_ply(columns: Sequence[Column], by: Objects) -> Chart | None:
+    """Legality against the ply: a group is a range of plies, drawn at its middle.
+
+    Late ranges that hardly any game reaches are left out, and so are scorers that are legal by their making.
+    """
+    drawn = []
+    for column, each in zip(columns, by, strict=True):
+        metrics = {group: metric_of(each, PLY, group, MAIN) for group in groups_of(PLY, [each])}
+        plies = {group: number(metric.get("n")) or 0 for group, metric in metrics.items()}
+        few = sum(plies.values()) / 500
+        drawn.append(_series(column, [(_middle(group), metrics[group]) for group in metrics if plies[group] >= few]))
+    lines = [line for line in drawn if line]
+    lines = [line for line in lines if set(line.y) != {1.0}] or lines
+    return line_chart("Legal moves by ply", lines, "ply", _tick, y_limits=(0, 1)) if lines else None
+
+
+def _tick(rate: float) -> str:
+    return f"{100 * rate:.4g}{PERCENT}"
+
+
+def _middle(group: str) -> float | None:
+    """The middle of a range of plies such as 20-39, or 20 itself; None if the name is no range."""
+    ends = [number(part) for part in str(group).replace("–", "-").rstrip("+").split("-")]
+    figures = [end for end in ends if end is not None]
+    return sum(figures) / len(figures) if figures and len(figures) == len(ends) else None
+
+
+def _calibration(columns: Sequence[Column], by: Objects) -> Chart | None:
+    """How often the likeliest move was the one played, against the probability that it was given."""
+    drawn = []
+    for column, each in zip(columns, by, strict=True):
+        bins = groups_of(CALIBRATION, [each])
+        said = [number(metric_of(each, CALIBRATION, name, "confidence").get("value")) for name in bins]
+        drawn.append(
+            _series(column, zip(said, [metric_of(each, CALIBRATION, name, "top1") for name in bins], strict=True))
+        )
+    lines = [line for line in drawn if line]
+    return line_chart("Calibration", lines, "probability given", _tick, _tick, diagonal=True) if lines else None
+
+
+def of_selfplay(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
+    """Share of games still legal, one chart a setting, all on the same scale."""
+    names = dict.fromkeys(name for each in by for name in each if name.startswith(f"{SURVIVAL} "))
+    lines: dict[str, list[Series]] = {}
+    for name in names:
+        setting = name.removeprefix(f"{SURVIVAL} ")
+        for column, each in zip(columns, by, strict=True):
+            points = [(_middle(ply), metric_of(each, name, ply, "legal")) for ply in groups_of(name, [each])]
+            if points and (line := _series(column, [(0.0, {"value": 1, "low": 1, "high": 1}), *points])):
+                lines.setdefault(setting, []).append(line)
+    longest = max((x for of_setting in lines.values() for line in of_setting for x in line.x), default=0)
+    for setting, of_setting in lines.items():
+        title = f"{setting[:1].upper()}{setting[1:]}"
+        words = f"Games still legal: {setting}"
+        chart = line_chart(words, of_setting, "plies written", _tick, y_limits=(0, 1), holds=[(longest, 0.0)])
+        yield Figure(title, "", chart)
+
+
+def of_learning(run_folder: Path | None) -> Iterator[Figure]:
+    """Bits a move and legality against tokens."""
+    rows = _log(run_folder)
+
+    def line(name: str, slot: int, key: str) -> list[Series]:
+        points = [(each["tokens"] / 1e6, each[key]) for each in rows if "tokens" in each and key in each]
+        return [Series(name, slot, *zip(*points, strict=True))] if len(points) > 1 else []
+
+    if bits := [*line("validation", 0, "val_bits_per_move"), *line("training", 1, "bits_per_move")]:
+        chart = line_chart("Bits a move while training", bits, "million tokens", "{:.4g}".format)
+        yield Figure(chart.title, "How surprised it is by the moves played, in bits.", chart)
+    if legal := line("validation", 0, "val_legal_argmax"):
+        chart = line_chart("Legal moves while training", legal, "million tokens", _tick, y_limits=(0, 1))
+        yield Figure(chart.title, "How often its likeliest move is legal, on validation games.", chart)
+
+
+def _log(run_folder: Path | None) -> list[dict[str, float]]:
+    """The numbers of each row of metrics.csv; a row cut short by a kill gives what it has."""
+    try:
+        text = (run_folder / "metrics.csv").read_text(encoding="utf-8", errors="replace") if run_folder else ""
+    except OSError:
+        return []
+    rows = csv.DictReader(text.replace("\0", "").splitlines())
+    return [
+        {key: figure for key, value in each.items() if key and (figure := number(value)) is not None} for each in rows
+    ]

@@ -1,0 +1,156 @@
+"""What the report shows of each suite: the question in words, its charts and its breakdowns."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from chesslm.report import curves
+from chesslm.report.blocks import Block, all_rows, block, by_group, table
+from chesslm.report.curves import CALIBRATION, MAIN, PLY, Figure
+from chesslm.report.results import Column, Objects, groups_of, metrics_of
+
+KINDS, ENDING = "illegal", "ending"
+MOVES, PLIES = ("move", "moves"), ("ply", "plies")
+GAMES, POSITIONS = ("game", "games"), ("position", "positions")
+BREAKDOWNS = {
+    "source": "By source of the games",
+    "phase": "By phase of the game",
+    "novel": "By whether a training game had the position",
+    "check": "By whether the king is in check",
+    "special": "Special moves and positions",
+    "piece": "By piece moved",
+    "legal_moves": "By number of legal moves",
+    "mates": "By number of mating moves",
+    "played": "By whether the game went on with a solution",
+}
+WRONG = "What is wrong with the illegal moves"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How a suite is shown: what is asked, its charts and its breakdowns."""
+
+    words: str
+    figures: Callable[[Sequence[Column], Objects], Iterator[Figure]]
+    blocks: Callable[[Objects], Iterator[Block]]
+    figures_words: str = ""
+
+
+def _legality(by: Objects) -> Iterator[Block]:
+    shares = [by_group(KINDS, WRONG, by, "share", MOVES)]
+    yield block(WRONG, "", shares, scaled=True)
+    names = dict.fromkeys([*BREAKDOWNS, *(name for each in by for name in each)])
+    parts = [by_group(name, _title(name), by, MAIN, PLIES) for name in names if name not in (PLY, KINDS, CALIBRATION)]
+    yield block("Legal moves, by kind of position", "", parts)
+
+
+def _title(name: str) -> str:
+    return BREAKDOWNS.get(name, f"By {name.replace('_', ' ')}")
+
+
+def _squares(by: Objects) -> Iterator[Block]:
+    parts = []
+    for group in groups_of("prefix", by):
+        metrics = [metrics_of(each, "prefix", group) for each in by]
+        parts.append(table(str(group).capitalize(), all_rows(metrics)))
+    yield block(
+        "By length of the prefix", "In plies. The longer the prefix, the more there is to keep track of.", parts
+    )
+
+
+def _selfplay(by: Objects) -> Iterator[Block]:
+    yield block("By setting: games legal to their end", "", [by_group("setting", "", by, "fully_legal_games", GAMES)])
+    lengths = by_group("setting", "", by, "plies_to_illegal", GAMES)
+    yield block("By setting: legal plies before the first illegal move", "", [lengths])
+    for base, title in ((ENDING, "How its games end"), (KINDS, WRONG)):
+        headline = by_group(base, "", by, "share", GAMES)
+        yield block(title, "Greedy play after 10 random plies.", [headline], scaled=True)
+        names = dict.fromkeys(name for each in by for name in each if name.startswith(f"{base} "))
+        parts = [by_group(name, name.removeprefix(f"{base} ").capitalize(), by, "share", GAMES) for name in names]
+        yield block(f"{title}, in every setting", "", parts, scaled=True, folded=True)
+
+
+def _rules(by: Objects) -> Iterator[Block]:
+    yield block("Likeliest move legal, item by item", "", [by_group("item", "", by, MAIN, POSITIONS)])
+    yield block(
+        "The forbidden move",
+        "Probability given to a move that one thing forbids. The mark is the same move where it is allowed: a player "
+        "who has the habit and not the rule gives both alike.",
+        [by_group("item", "", by, "p_forbidden", POSITIONS)],
+        scaled=True,
+    )
+    yield block(
+        "The allowed move",
+        "Probability given to the move that the item is about; for ways out of check, to all of that kind.",
+        [by_group("item", "", by, "p_move", POSITIONS)],
+        scaled=True,
+    )
+    yield block(
+        "The game is over",
+        "Probability of the end after mate and stalemate. The mark is a move before, when the game went on.",
+        [by_group("item", "", by, "eos_mass", GAMES)],
+    )
+    sources = ("given", "from the games given"), ("random", "from random games")
+    yield block(
+        "Likeliest move legal, by source of the positions",
+        "",
+        [by_group(f"item, {source}", words.capitalize(), by, MAIN, POSITIONS) for source, words in sources],
+        folded=True,
+    )
+
+
+def _solved(by: Objects) -> Iterator[Block]:
+    names = dict.fromkeys([*BREAKDOWNS, *(name for each in by for name in each)])
+    titles = BREAKDOWNS | {"piece": "By piece that mates"}
+    parts = [by_group(name, titles.get(name, _title(name)), by, "solved_greedy", POSITIONS) for name in names]
+    yield block(
+        "Solved, by kind of position", "The mark is the level of chance: any legal move alike.", parts, scaled=True
+    )
+
+
+def _no_figures(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
+    yield from ()
+
+
+RANDOM = "The same on games of uniformly random legal moves, where memory of openings and habits is of no use."
+SUITES = {
+    "legality": Suite(
+        "How often is the move that it finds likeliest a legal one? Asked at every ply of every game, given the moves "
+        "before it.",
+        curves.of_legality,
+        _legality,
+    ),
+    "squares": Suite(
+        "Told the square that a piece starts from, does it know where that piece can go? Asked of the piece that was "
+        "moved in the game, and of another one that could. Marks on the bars are the level of chance.",
+        _no_figures,
+        _squares,
+    ),
+    "selfplay": Suite(
+        "Games that it writes alone, the moves of both sides, to the first illegal move or the end. Figures are of "
+        "greedy play after 10 random plies; different games are counted in those sampled from the start.",
+        curves.of_selfplay,
+        _selfplay,
+        "Share of games still legal after so many plies written; those of a random opening do not count. Kaplan and "
+        "Meier's estimate: a game that ends by the rules, at 300 plies or with the context counts for as long as it "
+        "lasts (it is censored). Bands are 95 % intervals. Greedy play from the start is one game and has no curve, "
+        "nor has a model that never lasts 10 plies.",
+    ),
+    "rules": Suite(
+        "Positions in which one rule decides, with the game that led there. Each item counts once.",
+        _no_figures,
+        _rules,
+    ),
+    "mate-in-one": Suite(
+        "Positions in which the side to move can mate at once. Any mate counts. Marks on the bars are the level of "
+        "chance.",
+        _no_figures,
+        _solved,
+    ),
+    "puzzles": Suite(
+        "Positions in which an engine finds one move far better than all others. Marks on the bars are the level of "
+        "chance.",
+        _no_figures,
+        _solved,
+    ),
+}
+"""What a section shows; a suite that is not known is shown as ``legality`` is."""

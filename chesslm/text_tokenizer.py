@@ -1,0 +1,156 @@
+"""The tokens of prose: byte-level BPE that we learn, or the tokenizer of any text model.
+
+Text in, ids and the bytes that they stand for out. Files are those that plain transformers loads.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chesslm.errors import InputError, first_line
+from chesslm.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, TokenIds
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """A tokenizer of text.
+
+    Attributes:
+        plain: ``tokenizers.Tokenizer``.
+        config: content of its tokenizer_config.json.
+        bos: what a row begins with; a model without one begins with its <eos>.
+        eos: what ends a document, if anything does.
+        pad: for rows of unequal length, if there is one.
+        specials: ids that stand for no text.
+        source: what to call it in an error.
+    """
+
+    plain: Any
+    config: dict[str, Any]
+    bos: int
+    eos: int | None
+    pad: int | None
+    specials: frozenset[int]
+    source: str
+
+    def __len__(self) -> int:
+        return max(self.plain.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def context(self) -> int:
+        """Tokens of a model made for it, unless its recipe says otherwise."""
+        return int(min(self.config.get("model_max_length", CONTEXT), CONTEXT))
+
+    @cached_property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """Of token ids."""
+        return np.uint16 if len(self) <= 1 << 16 else np.uint32
+
+    def encode(self, text: str) -> tuple[TokenIds, NDArray[np.int64]]:
+        """Token ids (tokens,), without special ones, and where in the text each ends, in characters (tokens,)."""
+        found = self.plain.encode(text, add_special_tokens=False)
+        ends = np.array([end for _, end in found.offsets], np.int64)
+        return np.array(found.ids, self.dtype), ends
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json, so that transformers 4 and 5 load them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.plain.save(str(folder / "tokenizer.json"))
+        config = dict(self.config)
+        # transformers 5 names a class here that version 4 does not know.
+        if config.get("tokenizer_class") == "TokenizersBackend":
+            config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+CONTEXT = 512
+"""Tokens of a row of text: the context of whole-move tokens, so that a chess model can begin where this one ended."""
+
+
+def learn_text_tokenizer(texts: Iterable[str], vocabulary: int) -> TextTokenizer:
+    """Byte-level BPE of at most so many tokens, the special ones of all our vocabularies first."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    plain = Tokenizer(models.BPE())
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    plain.train_from_iterator(texts, trainer)
+    bos = SPECIALS[BOS]
+    plain.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, BOS)]
+    )
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": CONTEXT,
+        "clean_up_tokenization_spaces": False,
+        "pad_token": SPECIALS[PAD],
+        "bos_token": bos,
+        "eos_token": SPECIALS[EOS],
+        "unk_token": SPECIALS[UNK],
+    }
+    return named(plain, config, "the tokenizer learned")
+
+
+def read_text_tokenizer(source: str) -> TextTokenizer:
+    """The tokenizer of a folder or hub id.
+
+    Raises:
+        InputError: there is none, or it has no token to begin a text with.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        plain = Tokenizer.from_file(str(tokenizer_file(source, "tokenizer.json")))
+        config = json.loads(tokenizer_file(source, "tokenizer_config.json").read_text())
+    except Exception as error:
+        raise InputError(f"{source}: no tokenizer that can be loaded ({first_line(error)})") from error
+    return named(plain, config, source)
+
+
+def named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
+    """A tokenizer with the ids of its special tokens.
+
+    Args:
+        plain: ``tokenizers.Tokenizer``.
+        config: content of tokenizer_config.json.
+        source: what to call it in an error.
+
+    Raises:
+        InputError: it has no token to begin a text with.
+    """
+    ids: dict[str, int] = plain.get_vocab(with_added_tokens=True)
+    named = {name: ids.get(_content(config.get(f"{name}_token"))) for name in ("bos", "eos", "pad", "unk")}
+    bos = next((i for i in (named["bos"], named["eos"], named["pad"]) if i is not None), None)
+    if bos is None:
+        raise InputError(f"{source}: its tokenizer has no bos, eos or pad token to begin a game with")
+    added = json.loads(plain.to_str())["added_tokens"]
+    specials = frozenset(
+        i for i in (*(each["id"] for each in added if each["special"]), *named.values()) if i is not None
+    )
+    return TextTokenizer(plain, config, bos, named["eos"], named["pad"], specials, source)
+
+
+def tokenizer_file(source: str, name: str) -> Path:
+    """A file of a folder, or of a hub id."""
+    if Path(source).is_dir():
+        return Path(source) / name
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(source, name))
+
+
+def _content(token: Any) -> str:
+    """A special token as tokenizer_config.json has it: its text, or an object that holds it."""
+    return str(token.get("content") if isinstance(token, dict) else token)
