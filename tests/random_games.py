@@ -1,15 +1,20 @@
-"""Games for the tests: random legal ones with a seed, and a hypothesis strategy that shrinks to short games."""
+"""Games for the tests: random legal ones with a seed, and a hypothesis strategy that shrinks to short games; and the
+tokenizers of all notations.
+"""
 
 import random
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import chess
 import chess.pgn
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from chesslm.boards import MoveCodes, to_codes, to_moves
-from chesslm.notation import TRAINED, Notation, get_notation, train_notation
+from chesslm.foreign import foreign_tokenizer
+from chesslm.notation import NAMES, TEXT, TRAINED, Notation, get_notation, train_notation
 from chesslm.tokenizer import GameTokenizer
 from chesslm.words import san_words
 
@@ -29,6 +34,14 @@ def san_game(moves: str) -> MoveCodes:
     for word in moves.split():
         board.push_san(word)
     return to_codes(board.move_stack)
+
+
+PROMOTIONS = san_game(
+    "a4 b5 axb5 a6 bxa6 Bb7 axb7 Nc6 bxa8=N Qxa8 Rxa8+ Nd8 Rb8 c5 Rb7 c4 Rxd7 c3 Rxd8+ Kxd8 Nf3 cxb2 Ng1 bxc1=Q Qxc1"
+)
+"""Pawns promote, another could; a rook steps to the last rank where a pawn would promote (Rxd8+ at ply 18)."""
+LIVELY = san_game("e4 a6 e5 d5 exd6 Nf6 Nf3 Nbd7 Bb5 exd6 O-O Be7 Re1 axb5 Nc3 O-O Nxb5 Re8 a4 Rf8 Nbd4 Re8 Rxe7")
+"""En passant, castling, knights that have to be told apart."""
 
 
 @st.composite
@@ -62,6 +75,32 @@ def notation_of(name: str) -> Notation:
     return train_notation(name, [san_words(to_moves(random_game(seed, 60))) for seed in range(40)], size=300)
 
 
+ALL_NOTATIONS = (*NAMES, TEXT)
+
+
+@cache
 def tokenizer_of(name: str) -> GameTokenizer:
-    """Its tokenizer."""
-    return GameTokenizer(notation_of(name))
+    """Its tokenizer; ``text`` takes one that learned little of chess."""
+    if name != TEXT:
+        return GameTokenizer(notation_of(name))
+    with tempfile.TemporaryDirectory() as folder:
+        pieces_of_text().save(f"{folder}/tokenizer.json")
+        Path(folder, "tokenizer_config.json").write_text('{"eos_token": "<|end|>"}')
+        return foreign_tokenizer(folder, TEXT)
+
+
+def pieces_of_text() -> Tokenizer:
+    """Byte-level BPE learned from prose and some games, as text models have it."""
+    text = Tokenizer(models.BPE())
+    text.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    text.decoder = decoders.ByteLevel()
+    movetext = [" ".join(san_words(to_moves(random_game(seed, 24)))) for seed in range(4)]
+    prose = ["It was the best of times, it was the worst of times."] * 5
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=["<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    text.train_from_iterator([*prose, *movetext], trainer)
+    return text

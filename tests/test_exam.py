@@ -28,7 +28,7 @@ from chesslm.eval.items import (
     Finder,
 )
 
-PER_ITEM = 12
+PER_ITEM = 6
 GIVEN = [*(random_game(seed, 60) for seed in range(8)), *(lively_game(seed, 60) for seed in range(8))]
 
 Question = tuple[int, frozenset[str]]
@@ -36,8 +36,16 @@ Question = tuple[int, frozenset[str]]
 Questions = dict[str, set[Question]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_rounds() -> Iterator[None]:
+    """Fewer games than these few rows are worth: random ones have up to 300 plies."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exam_module, "LEAST_ROUND", 8)
+        yield
+
+
 @pytest.fixture(scope="module")
-def exam() -> Exam:
+def exam(small_rounds: None) -> Exam:
     with parallel.processes(1) as pool:
         return mine(GIVEN, pool, PER_ITEM)
 
@@ -226,7 +234,7 @@ def was_captured(between: chess.Board, board: chess.Board, move: chess.Move) -> 
 
 @cache
 def boards_of(codes: tuple[int, ...]) -> list[chess.Board]:
-    return [board.copy() for board in boards.replay(boards.to_moves(codes))]
+    return [board.copy(stack=1) for board in boards.replay(boards.to_moves(codes))]
 
 
 def test_all_questions_of_a_game_are_found_and_no_others() -> None:
@@ -402,20 +410,21 @@ def test_a_pinned_piece_is_compared_with_another_game_where_its_own_has_nothing(
 
 def test_an_exam_without_games_is_by_chance_alone() -> None:
     with parallel.processes(1) as pool:
-        exam = mine([], pool, 3, seed=2)
-    assert len(exam.rows) == 3 * len(ITEMS)
+        exam = mine([], pool, 1, seed=2)
+    assert [row.item for row in exam.rows] == list(ITEMS)
     assert {row.source for row in exam.rows} == {"random"}
 
 
 def test_the_number_of_processes_changes_nothing_and_the_seed_does() -> None:
-    exams = []
+    """Given games, random ones, and games steered to what these two lack."""
+    exams, items = [], ("white castles long", "castling through check", PINNED, WAY_BACK)
     for workers, seed in ((1, 1), (2, 1), (1, 2)):
         with parallel.processes(workers) as pool:
-            exams.append(mine(GIVEN, pool, 4, seed))
+            exams.append(mine(GIVEN, pool, 4, seed, items))
     one, two, other = exams
     assert one.rows == two.rows != other.rows
     assert [codes.tolist() for codes in one.games] == [codes.tolist() for codes in two.games]
-    assert len({row.game for row in other.rows if row.source == "given"}) > 3
+    assert len({row.game for row in other.rows if row.source == "given"}) > 2
 
 
 def test_no_more_games_are_read_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,12 +436,13 @@ def test_no_more_games_are_read_than_needed(monkeypatch: pytest.MonkeyPatch) -> 
         return look(games, wanted, seed)
 
     monkeypatch.setattr(exam_module, "_look_through", count)
+    monkeypatch.setattr(exam_module, "LEAST_ROUND", 16)
     with parallel.processes(1) as pool:
-        exam = mine([random_game(seed, 40) for seed in range(200)], pool, 8, items=("piece goes back", "check: block"))
+        exam = mine([random_game(seed, 40) for seed in range(50)], pool, 8, items=("piece goes back", "check: block"))
     # A round of the given games, and one of random ones.
     assert len(shown) == len(set(shown)) == 2 * exam_module.LEAST_ROUND
     assert len({number for number in shown if number < FIRST_RANDOM}) == exam_module.LEAST_ROUND
-    assert sum(number > 100 for number in shown if number < FIRST_RANDOM) > 4, "not the first ones"
+    assert sum(number > 20 for number in shown if number < FIRST_RANDOM) > 4, "not the first ones"
     assert len(exam.rows) == 16
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
-from random_games import random_game, write_pgn
+from random_games import pieces_of_text, random_game, write_pgn
 from test_player import check_agreement
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -55,20 +55,6 @@ def characters() -> Tokenizer:
     text = Tokenizer(models.WordLevel({"?": 0, **{c: i for i, c in enumerate(alphabet, 1)}}, unk_token="?"))
     text.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     text.decoder = decoders.Fuse()
-    return text
-
-
-def pieces_of_text() -> Tokenizer:
-    """Byte-level BPE learned from prose and some games, as text models have it."""
-    text = Tokenizer(models.BPE())
-    text.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    text.decoder = decoders.ByteLevel()
-    movetext = [" ".join(words.san_words(boards.to_moves(game))) for game in GAMES]
-    prose = ["It was the best of times, it was the worst of times."] * 5
-    trainer = trainers.BpeTrainer(
-        vocab_size=420, special_tokens=["<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    text.train_from_iterator([*prose, *movetext], trainer)
     return text
 
 

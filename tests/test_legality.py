@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import chess
@@ -15,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
-from oracles import Indifferent, Oracle, always, uniform
-from random_games import random_game, san_game, tokenizer_of
+from oracles import NEVER, Indifferent, Oracle, Spelled, never_legal, uniform
+from random_games import ALL_NOTATIONS, LIVELY, PROMOTIONS, random_game, tokenizer_of, write_pgn
 
 from chesslm import boards, parallel
 from chesslm.boards import Illegal, MoveCodes
@@ -36,18 +38,14 @@ from chesslm.eval.scorers import ModelScorer, Scorer, TokenTree, chain
 from chesslm.game import Game
 from chesslm.model import LoadedModel, new_gpt2
 from chesslm.shards import open_dataset
-from chesslm.tokenizer import SPECIALS, Role, get_tokenizer
-from chesslm.words import geometric_moves, is_promotion_step
+from chesslm.tokenizer import SPECIALS, GameTokenizer, Role, get_tokenizer
+from chesslm.words import geometric_moves
 
 NOTATIONS = ("uci-move", "uci-square")
-MORE = (*NOTATIONS, "san", "pgn-char", "bpe")
+all_notations = pytest.mark.parametrize("notation", ALL_NOTATIONS)
 
 
-# A pawn promotes, another could; rooks stand where a pawn would promote.
-PROMOTIONS = san_game(
-    "a4 b5 axb5 a6 bxa6 Bb7 axb7 Nc6 bxa8=N Qxa8 Rxa8+ Nd8 Rb8 c5 Rb7 c4 Rxd7 c3 Rxd8+ Kxd8 Nf3 cxb2 Ng1 bxc1=Q Qxc1"
-)
-GAMES = [PROMOTIONS, *(random_game(seed, 20 + 5 * seed) for seed in range(8))]
+GAMES = [PROMOTIONS, *(random_game(seed, 20 + 5 * seed) for seed in range(4))]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +57,12 @@ def pool() -> Iterator[parallel.Executor]:
 @pytest.fixture(scope="module")
 def held(pool: parallel.Executor) -> HeldOut:
     return held_out(GAMES, pool)
+
+
+@pytest.fixture(scope="module")
+def few(pool: parallel.Executor) -> HeldOut:
+    """For players that look at the board."""
+    return held_out([PROMOTIONS, LIVELY], pool)
 
 
 def held_out(codes: Sequence[MoveCodes], pool: parallel.Executor) -> HeldOut:
@@ -83,27 +87,21 @@ def values(result: Result) -> dict[str, float]:
     return {key: metric.value for key, metric in result.metrics.items()}
 
 
-@pytest.mark.parametrize("notation", MORE)
-def test_uniform_over_the_legal_moves(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
-    result = legality(Oracle(tokenizer_of(notation), uniform), held, pool, plies=0)
-    n = held.positions.n_legal
-    found = values(result)
-    for key in ("legal_argmax", "legal_mass", "r_precision", "fully_legal_games"):
-        assert found[key] == pytest.approx(1, abs=1e-6), key
-    assert found["legality_bits"] == pytest.approx(0, abs=1e-6)
-    assert found["bits_per_move"] == pytest.approx(np.log2(n).mean(), abs=1e-5)
-    assert found["top1"] == pytest.approx((1 / n).mean(), abs=1e-5)
-    assert found["top3"] == pytest.approx(np.minimum(1, 3 / n).mean(), abs=1e-5)
-    assert "first_illegal_ply" not in found
-    assert "illegal" not in result.by
-
-
-@pytest.mark.parametrize("notation", MORE)
-def test_shortcut_of_the_uniform_baseline_is_what_its_scorer_gives(
-    notation: str, held: HeldOut, pool: parallel.Executor
-) -> None:
-    baseline = UniformLegal() if notation == "uci-move" else Oracle(tokenizer_of(notation), uniform)
-    assert_alike(uniform_over_legal(held.positions), scored(baseline, held, pool), skip=("greedy", "end_mass"))
+@all_notations
+def test_uniform_over_the_legal_moves(notation: str, few: HeldOut, pool: parallel.Executor) -> None:
+    """All that is legal and nothing else; the baseline's shortcut gives the same."""
+    expected = uniform_over_legal(few.positions)
+    for scorer in (Oracle(tokenizer_of(notation), uniform), *([UniformLegal()] if notation == "uci-move" else [])):
+        scores = scored(scorer, few, pool)
+        assert_alike(expected, scores, skip=("greedy", "end_mass"))
+        result = summarize(scores, few, find_kinds(scores, few.positions, pool), seed=1)
+        found = values(result)
+        for key in ("legal_argmax", "legal_mass", "r_precision", "fully_legal_games"):
+            assert found[key] == pytest.approx(1, abs=1e-6), key
+        assert found["legality_bits"] == pytest.approx(0, abs=1e-6)
+        assert found["choice_bits"] == pytest.approx(np.log2(few.positions.n_legal).mean(), abs=1e-5)
+        assert "first_illegal_ply" not in found
+        assert "illegal" not in result.by
 
 
 def assert_alike(left: MoveScores, right: MoveScores, skip: tuple[str, ...] = (), atol: float = 1e-5) -> None:
@@ -112,84 +110,133 @@ def assert_alike(left: MoveScores, right: MoveScores, skip: tuple[str, ...] = ()
             np.testing.assert_allclose(one, getattr(right, name), atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("notation", MORE)
-def test_one_illegal_move_for_ever(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
-    """b1b8 is a rook's way that is barred by pawns, or nobody's; in SAN a queen takes her own like."""
-    codes = [codes[:12] for codes in GAMES[1:]]
-    short = held_out(codes, pool)
-    illegal = [
-        not any(code == 1 + 64 * 57 for code in short.positions.legal_codes(i)) for i in range(len(short.positions))
-    ]
-    assert all(illegal)
-    result = legality(Oracle(tokenizer_of(notation), always("b1b8"), said="Qa8xh8#"), short, pool, plies=0)
+@all_notations
+def test_one_illegal_move_for_ever(notation: str, few: HeldOut, pool: parallel.Executor) -> None:
+    assert boards.move_code(NEVER) not in few.positions.legal
+    result = legality(Oracle(tokenizer_of(notation), never_legal), few, pool, plies=0)
     found = values(result)
     for key in ("legal_argmax", "legal_mass", "r_precision", "top1", "top3", "fully_legal_games", "first_illegal_ply"):
         assert found[key] == 0, key
     for key in ("bits_per_move", "legality_bits", "choice_bits"):
         assert key not in found, "infinite"
-    assert result.metrics["legal_argmax"].high == pytest.approx(3 / len(codes))
+    assert result.metrics["fully_legal_games"].high == 1, "the rule of three for two games"
     shares = {kind: metrics["share"].value for kind, metrics in result.by["illegal"].items()}
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_indifference_in_whole_moves(held: HeldOut, pool: parallel.Executor) -> None:
-    tokenizer = get_tokenizer("uci-move")
-    n, moves = held.positions.n_legal, 1968
-    scores = scored(Indifferent(tokenizer), held, pool)
-    np.testing.assert_allclose(scores.bits, math.log2(moves), atol=1e-5)
-    np.testing.assert_allclose(scores.legality_bits, np.log2(moves / n), atol=1e-5)
-    np.testing.assert_allclose(scores.r_precision, n / moves, atol=1e-6)
-    np.testing.assert_allclose(scores.top1, 1 / moves, atol=1e-7)
-    np.testing.assert_allclose(scores.top3, 3 / moves, atol=1e-7)
-    np.testing.assert_allclose(scores.end_mass, 4 / (moves + 4), atol=1e-6)
-    found = values(summarize(scores, held, find_kinds(scores, held.positions, pool), seed=1))
-    assert found["legal_mass"] == pytest.approx((n / moves).mean(), abs=1e-6)
+@dataclass(frozen=True)
+class Babbling:
+    """Somebody who knows the rules, but wherever it is to write a token it would rather write one that is no move."""
+
+    oracle: Oracle
+    babble: int
+
+    @property
+    def tokenizer(self) -> GameTokenizer:
+        return self.oracle.tokenizer
+
+    @property
+    def context(self) -> int:
+        return self.oracle.context
+
+    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
+        out = self.oracle.logits(trees)
+        out[..., self.babble] = math.log(1.5) + out[..., torch.from_numpy(~self.tokenizer.is_special)].logsumexp(-1)
+        return out
 
 
-def test_indifference_in_squares(held: HeldOut, pool: parallel.Executor) -> None:
-    """A move of two tokens has 1/68 twice; where a pawn would promote, all but 4 of all tokens end it.
+@pytest.mark.parametrize("notation", ["pgn-char", "text"])
+def test_what_is_no_move_is_the_likeliest(notation: str, few: HeldOut, pool: parallel.Executor) -> None:
+    """A full stop, which stands in move numbers alone; a token of prose, which stands in neither."""
+    tokenizer = tokenizer_of(notation)
+    strange = [i for i, token in enumerate(tokenizer.tokens) if token not in {*tokenizer.notation.vocabulary} - {"."}]
+    babble = next(i for i in strange if not tokenizer.is_special[i])
+    scores = scored(Babbling(Oracle(tokenizer, uniform), babble), few, pool)
+    np.testing.assert_allclose(scores.confidence, 0.6, atol=1e-6)
+    assert not scores.top1.any() and not scores.greedy.any() and not scores.greedy_legal.any()
+    # Of the three likeliest the first is none.
+    assert (scores.top3 <= np.minimum(1, 2 / few.positions.n_legal) + 1e-9).all()
+    illegal = summarize(scores, few, find_kinds(scores, few.positions, pool), seed=1).by["illegal"]
+    assert illegal["not a move"]["share"].value == 1
 
-    That the move before ended without a letter is given, so after a piece's step to the last rank the next one begins
-    with one of 64 squares.
+
+@all_notations
+def test_indifference(notation: str, pool: parallel.Executor) -> None:
+    """Every token alike: a move is as likely as it is short, and the likeliest are those that are over soonest, most
+    of them junk.
     """
-    tokenizer = get_tokenizer("uci-square")
-    tokens = len(tokenizer)
-    assert tokens == 68 + 4 + 6
+    held = held_out([PROMOTIONS], pool)
+    tokenizer, positions = tokenizer_of(notation), held.positions
     scores = scored(Indifferent(tokenizer), held, pool)
-    positions = held.positions
-    played = positions.played.tolist()
+    before: Spelled = ()
+    for ply, board in enumerate(replayed(PROMOTIONS[:-1])):
+        even = Even(tokenizer, frozenset() if tokenizer.lead(ply) or not ply else tokenizer.notation.extensions(before))
+        legal = [tokenizer.notation.spell(move, board) for move in board.legal_moves]
+        played = tokenizer.notation.spell(boards.code_move(int(PROMOTIONS[ply])), board)
+        assert scores.bits[ply] == pytest.approx(-math.log2(even.probability(played)))
+        assert scores.legality_bits[ply] == pytest.approx(-math.log2(sum(map(even.probability, legal))))
+        assert scores.r_precision[ply] == pytest.approx(even.among(legal, len(legal)) / len(legal))
+        assert scores.top1[ply] == pytest.approx(even.among([played], 1))
+        assert scores.top3[ply] == pytest.approx(even.among([played], 3))
+        assert scores.end_mass[ply] == pytest.approx(1 - even.not_special(played))
+        before = played
+    if notation == "uci-move":
+        np.testing.assert_allclose(scores.legality_bits, np.log2(1968 / positions.n_legal), atol=1e-5)
+        np.testing.assert_allclose(scores.end_mass, 4 / 1972, atol=1e-6)
 
-    def steps(code: int) -> bool:
-        return is_promotion_step(code & 63, code >> 6 & 63)
 
-    def probability(code: int, at: int) -> float:
-        first = 64 if after_step[at] else 68
-        return 1 / first / 68 * ((1 if code >> 12 else tokens - 4) / tokens if steps(code) else 1)
+@dataclass(frozen=True)
+class Even:
+    """What follows where every token is as likely as any other.
 
-    after_step = [
-        positions.ply[at] > 0 and steps(played[at - 1]) and played[at - 1] < 4096 for at in range(len(played))
-    ]
-    legal = [positions.legal_codes(at).tolist() for at in range(len(played))]
-    mass = [sum(probability(code, at) for code in codes) for at, codes in enumerate(legal)]
-    assert sum(after_step) > 1 and any(map(steps, played)) and max(played) > 4096
-    np.testing.assert_allclose(scores.legality_bits, -np.log2(mass), atol=1e-5)
-    np.testing.assert_allclose(
-        scores.bits, [-math.log2(probability(code, at)) for at, code in enumerate(played)], atol=1e-5
-    )
-    np.testing.assert_allclose(
-        scores.end_mass,
-        np.where(after_step, 1 - 64 / (tokens - 4) * 68 / tokens, 1 - (68 / tokens) ** 2),
-        atol=1e-6,
-    )
-    # Likeliest are four letters that begin no move (not after such a step), then come 64 * 68 pairs less the 44 steps
-    # on which a pawn would promote.
-    letters, pairs = np.where(after_step, 0, 4), 64 * 68 - 44
-    likely = np.array([sum(not steps(code) for code in codes) for codes in legal])
-    n = positions.n_legal
-    np.testing.assert_allclose(scores.r_precision, likely * np.maximum(n - letters, 0) / pairs / n, atol=1e-6)
-    np.testing.assert_allclose(
-        scores.top1, np.where(after_step, [0 if steps(code) else 1 / pairs for code in played], 0)
-    )
+    Attributes:
+        tokenizer: of the notation.
+        barred: tokens that would have gone on with the move before; none of them begins the next one.
+    """
+
+    tokenizer: GameTokenizer
+    barred: frozenset[str]
+
+    @cached_property
+    def ours(self) -> frozenset[str]:
+        """Tokens that are not special."""
+        return frozenset(np.array(self.tokenizer.tokens, object)[~self.tokenizer.is_special])
+
+    def probability(self, spelled: Spelled) -> float:
+        """Of a move, tokens one by one; where it could go on, that it does not."""
+        notation, every = self.tokenizer.notation, len(self.tokenizer)
+        found = 1 / (len(self.ours) - len(self.barred))
+        for n in range(1, len(spelled)):
+            found /= every if notation.ends(spelled[:n]) else len(self.ours)
+        return found * (1 - len(notation.extensions(spelled)) / every)
+
+    def not_special(self, spelled: Spelled) -> float:
+        """Probability that none of the tokens is special, those apart behind what may be a whole move."""
+        every, barred = len(self.tokenizer), len(self.barred)
+        inside = sum(not self.tokenizer.notation.ends(spelled[:n]) for n in range(1, len(spelled)))
+        return (len(self.ours) - barred) / (every - barred) * (len(self.ours) / every) ** inside
+
+    @cached_property
+    def soonest(self) -> tuple[int, int]:
+        """How many moves and junk are certainly over after one token, and after two."""
+        extensions, ends = self.tokenizer.notation.extensions, self.tokenizer.notation.ends
+        first = self.ours - self.barred
+        further = {token: extensions((token,)) for token in extensions(()) - self.barred}
+        one = len(first - further.keys()) + sum(not each for each in further.values())
+        two = 0
+        for token, each in further.items():
+            if each:
+                two += sum(not extensions((token, second)) for second in each)
+                two += 0 if ends((token,)) else len(self.ours - each)
+        return one, two
+
+    def among(self, asked: Sequence[Spelled], n: int) -> float:
+        """Expected number of the asked among the n likeliest."""
+        over = [len(spelled) for spelled in asked if not self.tokenizer.notation.extensions(spelled)]
+        one, two = self.soonest
+        assert n <= one + two
+        share = max(0, n - one) / two if two else 0
+        return over.count(1) * min(n, one) / max(1, one) + over.count(2) * share
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -387,10 +434,11 @@ def greedily(scorer: ModelScorer, prefix: list[int], ruled_out: Sequence[int]) -
             return begun
 
 
-@pytest.mark.parametrize("notation", MORE)
+@all_notations
 def test_examples_are_of_what_was_scored(notation: str, pool: parallel.Executor) -> None:
     """Also where conditions stand in front: the greedy move is the same one, and what it thought next falls."""
-    tokenizer = replace(tokenizer_of(notation), conditions=("elo",))
+    plain = tokenizer_of(notation)
+    tokenizer = plain if plain.foreign else replace(plain, conditions=("elo",))
     model = new_gpt2(ModelConfig(layers=1, width=32, heads=2, context=512), tokenizer, seed=5).eval()
     scorer = ModelScorer(LoadedModel(model, tokenizer, "random", "random", {}, torch.float32))
     codes = [random_game(seed, 12) for seed in range(4)]
@@ -434,7 +482,7 @@ def replayed(codes: MoveCodes) -> Iterator[chess.Board]:
     return (board.copy() for board in boards.replay(boards.to_moves(codes)))
 
 
-@pytest.mark.parametrize("notation", MORE)
+@all_notations
 def test_batches_and_padding_change_nothing(
     notation: str, held: HeldOut, pool: parallel.Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -445,10 +493,10 @@ def test_batches_and_padding_change_nothing(
     assert_alike(together, scored(scorer, held, pool, plies=40), atol=1e-4)
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@all_notations
 def test_bits_are_split_exactly(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
     """Also where the legal mass is known on a sample alone; and in every group."""
-    result = legality(random_model(notation), held, pool, plies=100)
+    result = legality(random_model(notation, context=1024), held, pool, plies=30)
     groups = [result.metrics, *(group for by in ("phase", "piece", "check") for group in result.by[by].values())]
     for metrics in groups:
         if "legality_bits" in metrics:
@@ -456,7 +504,7 @@ def test_bits_are_split_exactly(notation: str, held: HeldOut, pool: parallel.Exe
             assert metrics["bits_per_move"].value == pytest.approx(parts, abs=1e-12)
     n = len(held.positions)
     assert result.metrics["bits_per_move"].n == n
-    assert result.metrics["legality_bits"].n == (n if notation == "uci-move" else 100)
+    assert result.metrics["legality_bits"].n == (n if notation == "uci-move" else 30)
     assert ("fully_legal_games" in result.metrics) == (notation == "uci-move")
 
 
@@ -483,25 +531,25 @@ def test_groups_add_up(notation: str, held: HeldOut, pool: parallel.Executor) ->
             assert metric.low is None or metric.high is None or metric.low <= metric.value <= metric.high, key
 
 
-@pytest.mark.parametrize("notation", MORE)
-def test_past_the_context_everything_is_missed(notation: str, held: HeldOut, pool: parallel.Executor) -> None:
-    """A player who knows the rules but sees 30 tokens: what it sees is right, the rest is not.
+@all_notations
+def test_past_the_context_everything_is_missed(notation: str, few: HeldOut, pool: parallel.Executor) -> None:
+    """A player who knows the rules but sees 20 tokens: what it sees is right, the rest is not.
 
-    Of the moves in the last position, those that would end behind the 30th token are not seen.
+    Of the moves in the last position, those that would end behind the 20th token are not seen.
     """
-    result = legality(Oracle(tokenizer_of(notation), uniform, context=30), held, pool, plies=0)
+    result = legality(Oracle(tokenizer_of(notation), uniform, context=20), few, pool, plies=0)
     tokenizer = tokenizer_of(notation)
     ends, seen = [], []
-    for game in held.games:
+    for game in few.games:
         role = tokenizer.encode(game.codes).role
         begins, its_ends = (np.flatnonzero(role & bit).tolist() for bit in (Role.MOVE_BEGINS, Role.MOVE_ENDS))
         ends.append(np.array(its_ends))
         for begin, end, board in zip(begins, its_ends, replayed(game.codes), strict=False):
-            if end < 30:
+            if end < 20:
                 lengths = [len(tokenizer.spell(move, board)) for move in list(board.legal_moves)]
-                seen.append(np.mean([begin + length <= 31 for length in lengths]))
+                seen.append(np.mean([begin + length <= 21 for length in lengths]))
     within = len(seen)
-    found, n = result.metrics, len(held.positions)
+    found, n = result.metrics, len(few.positions)
     assert 0 < within < n
     assert found["plies_beyond_context"].value == n - within
     for key in ("legal_mass", "r_precision"):
@@ -509,7 +557,7 @@ def test_past_the_context_everything_is_missed(notation: str, held: HeldOut, poo
         assert found[key].value == pytest.approx(sum(seen) / n, abs=1e-6)
     assert sum(share == 1 for share in seen) <= found["legal_argmax"].value * n + 1e-6 <= within + 2e-6
     assert found["bits_per_move"].n == found["legality_bits"].n == within
-    assert found["fully_legal_games"].value <= np.mean([(each < 30).all() for each in ends])
+    assert found["fully_legal_games"].value <= np.mean([(each < 20).all() for each in ends])
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -654,7 +702,9 @@ def test_ctrl_c_leaves_nothing(seconds: float, tiny_model: Path, tiny_pgn: Path,
     assert not list(tmp_path.iterdir())
 
 
-def test_games_are_read_once_for_all_suites(tiny_pgn: Path, tiny_dataset: Path, tiny_model: Path) -> None:
+def test_games_are_read_once_for_all_suites(
+    tiny_pgn: Path, tiny_games: list[MoveCodes], tiny_dataset: Path, tiny_model: Path, cli: Cli, tmp_path: Path
+) -> None:
     """The smaller sample is a part of the larger one, and standard input, which cannot be read again, will do."""
     with parallel.processes(1) as pool:
         for read in (
@@ -664,18 +714,22 @@ def test_games_are_read_once_for_all_suites(tiny_pgn: Path, tiny_dataset: Path, 
             alone, part = read(9), read(200).first(9)
             assert len(part.games) == 9 and part.drawn == alone.drawn
             assert [game.codes.tolist() for game in part.games] == [game.codes.tolist() for game in alone.games]
-    command = [sys.executable, "-m", "chesslm", "evaluate", str(tiny_model), "--games", "-", "--limit", "5"]
-    done = subprocess.run(
-        [*command, "--suite", "legality,mate-in-one"], input=tiny_pgn.read_bytes(), capture_output=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"") and b"Mate in one" in done.stdout
+    before = os.dup(0)
+    with subprocess.Popen(["cat", write_pgn(tmp_path / "few.pgn", tiny_games[:40])], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout
+        os.dup2(cat.stdout.fileno(), 0)
+        suites = ("--suite", "legality,mate-in-one", "--workers", 1)
+        ended = cli("evaluate", tiny_model, "--games", "-", "--limit", 5, *suites)
+        os.dup2(before, 0)
+    os.close(before)
+    assert (ended.code, ended.err) == (0, "") and "Mate in one" in ended.out
 
 
 def test_models_are_compared_game_by_game(tiny_models: Mapping[str, Path], tiny_pgn: Path, tmp_path: Path) -> None:
     """With itself a model has no difference, for certain; with another, that of the two figures."""
     first, other = str(tiny_models["uci-move"]), str(tiny_models["uci-square"])
     objects = evaluate(
-        [first, first, other], games=str(tiny_pgn), limit=20, plies=0, workers=1, precision="fp32", quiet=True
+        [first, first, other], games=str(tiny_pgn), limit=8, plies=0, workers=1, precision="fp32", quiet=True
     )
     assert "difference_to_first" not in objects[0]
     same, apart = (each["difference_to_first"]["legality"] for each in objects[1:3])

@@ -11,8 +11,8 @@ import chess.engine
 import numpy as np
 import pytest
 from odd_games import lively_game
-from oracles import Oracle, always, uniform
-from random_games import random_game, san_game
+from oracles import NEVER, Oracle, never_legal, uniform
+from random_games import ALL_NOTATIONS, random_game, san_game, tokenizer_of
 from test_legality import random_model
 
 from chesslm import boards, engines, parallel
@@ -24,10 +24,10 @@ from chesslm.eval.scorers import ModelScorer
 from chesslm.eval.tactics import Puzzle, Puzzles, engine_puzzles, mates_in_one, mating_moves
 from chesslm.model import load_model
 from chesslm.tokenizer import get_tokenizer
-from chesslm.words import geometric_moves
 
 NOTATIONS = ("uci-move", "uci-square")
-GAMES = [*(random_game(seed, 110) for seed in range(12)), *(lively_game(seed, 110) for seed in range(12))]
+all_notations = pytest.mark.parametrize("notation", ALL_NOTATIONS)
+GAMES = [*(random_game(seed, 110) for seed in range(8)), *(lively_game(seed, 110) for seed in range(8))]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,12 @@ def pool() -> Iterator[parallel.Executor]:
 @pytest.fixture(scope="module")
 def mates(pool: parallel.Executor) -> Puzzles:
     return mates_in_one(GAMES, pool)
+
+
+@pytest.fixture(scope="module")
+def few(mates: Puzzles) -> Puzzles:
+    """Those that come first in their games, for players that look at every board on the way."""
+    return Puzzles(mates.games, tuple(sorted(mates.rows, key=lambda puzzle: puzzle.ply)[:6]))
 
 
 def board_of(given: Puzzles, puzzle: Puzzle) -> chess.Board:
@@ -99,36 +105,40 @@ def test_a_mate_may_be_seen_or_not(pool: parallel.Executor) -> None:
     assert not mates_in_one([san_game("e4 e5 Qh5 Nf6 Qxf7+")], pool).rows, "the king takes"
 
 
-def test_the_seed_draws_games_and_positions(mates: Puzzles, pool: parallel.Executor) -> None:
+def test_the_seed_draws_games_and_positions(pool: parallel.Executor) -> None:
+    some = GAMES[6:12]
+    mates = mates_in_one(some, pool)
     with parallel.processes(2) as two:
-        again = mates_in_one(GAMES, two)
+        again = mates_in_one(some, two)
     assert again.rows == mates.rows
     assert [codes.tolist() for codes in again.games] == [codes.tolist() for codes in mates.games]
-    fewer = mates_in_one(GAMES, pool, limit=4)
-    assert fewer.rows == mates.rows[:4] and len(fewer.games) == 4
-    other = mates_in_one(GAMES, pool, seed=2)
+    fewer = mates_in_one(some, pool, limit=2)
+    assert fewer.rows == mates.rows[:2] != mates.rows and len(fewer.games) == 2
+    other = mates_in_one(some, pool, seed=2)
     assert {(codes.tobytes()) for codes in other.games} == {codes.tobytes() for codes in mates.games}
     assert other.rows != mates.rows
     assert mates_in_one([], pool).rows == ()
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_a_player_who_knows_the_rules_and_nothing_else(notation: str, mates: Puzzles) -> None:
+@all_notations
+def test_a_player_who_knows_the_rules_and_nothing_else(notation: str, few: Puzzles) -> None:
     told: list[int] = []
-    result = mate_in_one(Oracle(get_tokenizer(notation), uniform), mates, advance=told.append)
-    chance = np.mean([len(puzzle.solutions) / len(puzzle.legal) for puzzle in mates.rows])
-    assert sum(told) == len(mates.rows)
+    oracle = Oracle(tokenizer_of(notation), uniform)
+    result, as_puzzles = mate_in_one(oracle, few, advance=told.append), puzzles(oracle, few)
+    chance = np.mean([len(puzzle.solutions) / len(puzzle.legal) for puzzle in few.rows])
+    assert sum(told) == len(few.rows)
     for key in ("solved_legal_policy", "solved_chance", "mate_mass"):
         assert result.metrics[key].value == pytest.approx(chance, abs=1e-6), key
-        assert result.metrics[key].n == len(mates.rows)
+        assert result.metrics[key].n == len(few.rows)
+        assert as_puzzles.metrics[key.replace("mate", "solution")] == result.metrics[key]
     for breakdown, groups in result.by.items():
         for name, found in groups.items():
-            rows = [puzzle for puzzle in mates.rows if name in groups_of(puzzle)[breakdown]]
+            rows = [puzzle for puzzle in few.rows if name in groups_of(puzzle)[breakdown]]
             chance = np.mean([len(puzzle.solutions) / len(puzzle.legal) for puzzle in rows])
             assert found["mate_mass"].value == pytest.approx(chance, abs=1e-6)
             assert found["solved_greedy"].n == len(rows)
     assert set(result.by) == {"phase", "mates", "piece", "played"}
-    assert sum(found["mate_mass"].n for found in result.by["phase"].values()) == len(mates.rows)
+    assert sum(found["mate_mass"].n for found in result.by["phase"].values()) == len(few.rows)
     json.dumps(result.as_dict(), allow_nan=False)
 
 
@@ -141,40 +151,36 @@ def groups_of(puzzle: Puzzle) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_a_player_who_mates_when_it_can(notation: str, mates: Puzzles) -> None:
+@all_notations
+def test_a_player_who_mates_when_it_can(notation: str, few: Puzzles) -> None:
     def mates_if_it_can(board: chess.Board) -> dict[chess.Move, float]:
         return dict.fromkeys(mating_moves(board) or board.legal_moves, 1.0)
 
-    result = mate_in_one(Oracle(get_tokenizer(notation), mates_if_it_can), mates)
+    result = mate_in_one(Oracle(tokenizer_of(notation), mates_if_it_can), few)
     for key in ("solved_greedy", "solved_legal_policy", "mate_mass"):
         assert result.metrics[key].value == pytest.approx(1, abs=1e-6)
     assert result.metrics["solved_chance"].value < 0.5
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_one_illegal_move_for_ever(notation: str, mates: Puzzles) -> None:
-    known = {code for puzzle in mates.rows for code in puzzle.legal}
-    move = next(uci for uci in geometric_moves() if boards.move_code(chess.Move.from_uci(uci)) not in known)
-    result = mate_in_one(Oracle(get_tokenizer(notation), always(move)), mates)
+@all_notations
+def test_one_illegal_move_for_ever(notation: str, few: Puzzles) -> None:
+    assert not any(boards.move_code(NEVER) in puzzle.legal for puzzle in few.rows)
+    result = mate_in_one(Oracle(tokenizer_of(notation), never_legal), few)
     for key in ("solved_greedy", "solved_legal_policy", "mate_mass"):
         assert result.metrics[key].value == 0, key
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_an_illegal_habit_hides_what_the_legal_policy_finds(notation: str, mates: Puzzles) -> None:
+@all_notations
+def test_an_illegal_habit_hides_what_the_legal_policy_finds(notation: str, few: Puzzles) -> None:
     """The likeliest move is an illegal one, the next the mates."""
-    known = {code for puzzle in mates.rows for code in puzzle.legal}
-    move = next(uci for uci in geometric_moves() if boards.move_code(chess.Move.from_uci(uci)) not in known)
 
     def weights(board: chess.Board) -> dict[chess.Move, float]:
-        found = dict.fromkeys(board.legal_moves, 1.0) | dict.fromkeys(mating_moves(board), 2.0)
-        return found | {chess.Move.from_uci(move): 1000.0}
+        return dict.fromkeys(board.legal_moves, 1.0) | dict.fromkeys(mating_moves(board), 2.0) | {NEVER: 1000.0}
 
-    metrics = mate_in_one(Oracle(get_tokenizer(notation), weights), mates).metrics
+    metrics = mate_in_one(Oracle(tokenizer_of(notation), weights), few).metrics
     assert metrics["solved_greedy"].value == 0
     assert metrics["solved_legal_policy"].value == pytest.approx(1)
-    masses = [2 * len(puzzle.solutions) / (1000 + len(puzzle.legal) + len(puzzle.solutions)) for puzzle in mates.rows]
+    masses = [2 * len(puzzle.solutions) / (1000 + len(puzzle.legal) + len(puzzle.solutions)) for puzzle in few.rows]
     assert metrics["mate_mass"].value == pytest.approx(np.mean(masses), abs=1e-6)
 
 
@@ -203,10 +209,10 @@ NODES = 500
 
 
 def test_stockfish_finds_puzzles(pool: parallel.Executor) -> None:
-    found = engine_puzzles(GAMES[:12], "uci:stockfish", pool, nodes=NODES)
+    found = engine_puzzles(GAMES[:8], "uci:stockfish", pool, nodes=NODES)
     assert len(found.rows) > 3
     with parallel.processes(2) as two:
-        again = engine_puzzles(GAMES[:12], "stockfish", two, nodes=NODES)
+        again = engine_puzzles(GAMES[:8], "stockfish", two, nodes=NODES)
     assert again.rows == found.rows
     for puzzle, (best, second, move) in zip(found.rows, asyncio.run(judged(found)), strict=True):
         board = board_of(found, puzzle)
@@ -344,8 +350,9 @@ def test_an_engine_that_fails_is_one_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     engine = fake_engine(go=go)
-    # For a move alone: to start, a busy machine may take longer.
-    monkeypatch.setattr("chesslm.eval.tactics.ENGINE_SECONDS", 1.0)
+    if why == "no move":
+        # For a move alone: to start, a busy machine may take longer.
+        monkeypatch.setattr("chesslm.eval.tactics.ENGINE_SECONDS", 0.2)
     with pytest.raises(FailureError, match=why) as told:
         engine_puzzles(GAMES[:2], engine, pool)
     assert "\n" not in str(told.value)

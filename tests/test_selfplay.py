@@ -5,15 +5,17 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import chess
 import numpy as np
 import pytest
+import random_games
 import torch
-from random_games import random_game, san_game
+from oracles import NEVER, NEVER_IN_SAN, Oracle, Weights, never_legal, uniform
+from random_games import ALL_NOTATIONS, random_game, san_game, tokenizer_of
 from scipy import stats
 
 from chesslm import boards, generate
@@ -25,16 +27,18 @@ from chesslm.eval.baselines import UniformLegal
 from chesslm.eval.games import RANDOM_NUMBERS
 from chesslm.eval.intervals import difference
 from chesslm.eval.results import Metric, Result
-from chesslm.eval.scorers import NO_LIMIT, ModelScorer, TokenTree
+from chesslm.eval.scorers import NO_LIMIT, ModelScorer, TokenTree, chain
 from chesslm.eval.selfplay import HEADLINE, SETTINGS, Setting, kaplan_meier, random_openings, selfplay, summarize
 from chesslm.eval.steppers import ModelStepper, ScorerStepper, Stepper
 from chesslm.eval.writing import Ending, Moves, WrittenGame, write_games
 from chesslm.model import LoadedModel, load_model, new_gpt2
 from chesslm.notation import get_notation, legal_spellings
-from chesslm.tokenizer import BOS, EOS, GameTokenizer, get_tokenizer
+from chesslm.tokenizer import EOS, GameTokenizer, get_tokenizer
+from chesslm.words import read_word
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NOTATIONS = ("uci-move", "uci-square")
+all_notations = pytest.mark.parametrize("notation", ALL_NOTATIONS)
 
 
 def line(moves: str) -> Moves:
@@ -42,93 +46,24 @@ def line(moves: str) -> Moves:
     return tuple(boards.to_moves(san_game(moves)))
 
 
-# Pawns promote, and a rook steps to the last rank where a pawn would promote (Rd7-d8 at ply 18).
-PROMOTIONS = line(
-    "a4 b5 axb5 a6 bxa6 Bb7 axb7 Nc6 bxa8=N Qxa8 Rxa8+ Nd8 Rb8 c5 Rb7 c4 Rxd7 c3 Rxd8+ Kxd8 Nf3 cxb2 Ng1 bxc1=Q Qxc1"
-)
+PROMOTIONS, LIVELY = (tuple(boards.to_moves(codes)) for codes in (random_games.PROMOTIONS, random_games.LIVELY))
 STEP = 18
+"""Ply of a rook's step to the last rank, where a pawn would promote."""
 OPENINGS = [(), PROMOTIONS[:3], PROMOTIONS[:STEP], PROMOTIONS[: STEP + 1], PROMOTIONS]
 OPENINGS += [tuple(boards.to_moves(random_game(seed, plies))) for seed, plies in ((1, 10), (2, 10), (3, 20))]
 
 # Oracles
 
-Weights = Callable[[chess.Board], dict[chess.Move, float]]
-
-
-def position(tokenizer: GameTokenizer, ids: Sequence[int]) -> tuple[chess.Board, tuple[str, ...]]:
-    """The board after a row of tokens, and the tokens of a move that may still go on."""
-    notation, board, begun = tokenizer.notation, chess.Board(), ()
-
-    def end() -> None:
-        move = notation.parse(begun, board)
-        assert move and board.is_legal(move)
-        board.push(move)
-
-    assert ids[0] == BOS
-    for i in ids[1:]:
-        token = tokenizer.tokens[i]
-        if begun and token not in notation.extensions(begun):
-            end()
-            begun = ()
-        if begun or token in notation.extensions(()):
-            begun = (*begun, token)
-        if begun and not notation.extensions(begun):
-            end()
-            begun = ()
-    return board, begun
-
-
-def following(tokenizer: GameTokenizer, weights: Weights, board: chess.Board, begun: tuple[str, ...]) -> np.ndarray:
-    """Weights of the next token; where the move may be over, most of that goes to <eos>, the rest to the next move."""
-    found = np.zeros(len(tokenizer))
-    spelled = {tokenizer.notation.spell(move, board): weight for move, weight in weights(board).items()}
-    for tokens, weight in spelled.items():
-        if len(tokens) > len(begun) and tokens[: len(begun)] == begun:
-            found[tokenizer.ids[tokens[len(begun)]]] += weight
-    if begun in spelled:
-        board.push(tokenizer.notation.parse(begun, board) or chess.Move.null())
-        after = following(tokenizer, weights, board, ())
-        found += spelled[begun] * 0.25 * after / max(after.sum(), 1e-9)
-        found[EOS] += spelled[begun] * 0.75
-    return found
-
-
-@dataclass(frozen=True)
-class Rules:
-    """A scorer that picks moves with weights that depend on the board; says nothing but what follows each game."""
-
-    tokenizer: GameTokenizer
-    weights: Weights
-    context: int = NO_LIMIT
-    eos: float = 0.0
-
-    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
-        out = np.full((len(trees), max(map(len, trees)), len(self.tokenizer)), np.nan)
-        for row, tree in zip(out, trees, strict=True):
-            board, begun = position(self.tokenizer, tree.ids.tolist())
-            row[len(tree) - 1] = following(self.tokenizer, self.weights, board, begun)
-            row[len(tree) - 1, EOS] += self.eos
-        with np.errstate(divide="ignore"):
-            return torch.from_numpy(np.log(out)).float()
-
-
-def uniform(board: chess.Board) -> dict[chess.Move, float]:
-    return dict.fromkeys(board.legal_moves, 1.0)
-
-
-def always(uci: str) -> Weights:
-    return lambda board: {chess.Move.from_uci(uci): 1.0}
-
 
 def script(*games: Moves) -> Weights:
-    """The move that follows in one of the games; after their ends, a1h8.
+    """The move that follows in one of the games; after their ends, one that nobody can make.
 
     A piece's step to the last rank could also be followed by a letter, which is what comes second.
     """
     known = {game[:ply]: move for game in games for ply, move in enumerate(game)}
 
     def weights(board: chess.Board) -> dict[chess.Move, float]:
-        move = known.get(tuple(board.move_stack), chess.Move.from_uci("a1h8"))
+        move = known.get(tuple(board.move_stack), NEVER)
         promotes = get_notation("uci-square").extensions((move.uci()[:2], move.uci()[2:4])) and not move.promotion
         return {move: 1.0} | ({chess.Move(move.from_square, move.to_square, chess.QUEEN): 0.4} if promotes else {})
 
@@ -158,7 +93,7 @@ class Guided:
 
 
 def guided(model: LoadedModel) -> Guided:
-    return Guided(ModelStepper(model), ScorerStepper(Rules(model.tokenizer, uniform)))
+    return Guided(ModelStepper(model), ScorerStepper(Oracle(model.tokenizer, uniform)))
 
 
 @cache
@@ -177,63 +112,63 @@ def values(result: Result) -> dict[str, float]:
     return {key: metric.value for key, metric in result.metrics.items()}
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@all_notations
 def test_who_knows_the_rules_writes_legal_games(notation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though every token might as well be <eos>: it is taken out."""
-    monkeypatch.setattr(writing, "MAX_PLIES", 34)
-    scorer = Rules(get_tokenizer(notation), uniform, eos=100.0)
-    result = selfplay(ScorerStepper(scorer), games=5)
+    monkeypatch.setattr(writing, "MAX_PLIES", 22)
+    result = selfplay(ScorerStepper(Oracle(tokenizer_of(notation), uniform)), games=2)
     assert set(values(result)) == {"fully_legal_games", "plies_to_illegal", "unique_at_ply_20"}
     for setting in SETTINGS:
         metrics = result.by["setting"][setting.name]
         assert metrics["fully_legal_games"].value == 1
-        assert metrics["fully_legal_games"].n == setting.n_games(5)
+        assert metrics["fully_legal_games"].n == setting.n_games(2)
         ending = {name: share["share"].value for name, share in result.by[f"ending {setting.name}"].items()}
         assert sum(ending.values()) == 1
         assert ending.get("illegal move", 0) == ending.get("context full", 0) == 0
         assert f"illegal {setting.name}" not in result.by
     sampled = result.by["setting"]["sampled, 10 random plies"]["plies_to_illegal"]
-    assert (sampled.value, sampled.low, sampled.high, sampled.n) == (24, None, None, 5)
-    assert result.by["survival"].keys() <= {"10", "20"}
+    assert (sampled.value, sampled.low, sampled.high, sampled.n) == (12, None, None, 2)
+    assert result.by["survival"].keys() == {"10"}
     assert result.by["survival sampled, start"]["20"]["legal"].value == 1
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@all_notations
 def test_one_illegal_move_for_ever(notation: str) -> None:
-    stepper = ScorerStepper(Rules(get_tokenizer(notation), always("a1h8")))
-    played = suite.play(stepper, games=5)
+    tokenizer = tokenizer_of(notation)
+    played = suite.play(ScorerStepper(Oracle(tokenizer, never_legal)), games=5)
     result = summarize(played, seed=1)
     assert values(result) == {"fully_legal_games": 0, "plies_to_illegal": 0, "plies_to_illegal_median": 0}
     assert result.metrics["fully_legal_games"].high == pytest.approx(3 / 5)
     assert result.by["ending"]["illegal move"]["share"].value == 1
     assert "survival" not in result.by
-    move, kinds = chess.Move.from_uci("a1h8"), []
+    kinds = []
     for opening, game in zip(random_openings(10, 5, seed=1), played[HEADLINE], strict=True):
         assert (game.moves, game.given, game.ending) == (opening, 10, Ending.ILLEGAL)
         *_, board = boards.replay(opening)
-        kinds.append(boards.illegal_kind(board, move))
+        word = NEVER_IN_SAN if tokenizer.notation.reads_board else NEVER.uci()
+        kinds.append(boards.illegal_kind(board, read_word(word, board, tokenizer.notation.words)))
     shares = {kind: metrics["share"] for kind, metrics in result.by["illegal"].items()}
     assert {kind: 5 * share.value for kind, share in shares.items() if share.value} == pytest.approx(Counter(kinds))
     assert {share.n for share in shares.values()} == {5}
     start = result.by["setting"]["greedy, start"]
     assert (start["plies_to_illegal"].value, start["plies_to_illegal"].n) == (0, 1)
+    # A rook stands on a1.
     assert result.by["illegal greedy, start"].keys() == {"that piece never moves so"}
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_games_by_heart(notation: str) -> None:
-    """From any opening of a known game the rest of it is written, in one batch: promotions, and a step to the last rank
-    after which the likeliest tokens are <eos> and a letter that would have gone on.
+@all_notations
+@pytest.mark.parametrize("known", [PROMOTIONS, LIVELY])
+def test_games_by_heart(notation: str, known: Moves) -> None:
+    """From any opening of a known game the rest of it is written, in one batch: castling, promotions, and a step to the
+    last rank after which the likeliest tokens are <eos> and a letter that would have gone on.
     """
-    scorer = Rules(get_tokenizer(notation), script(PROMOTIONS))
-    openings = [PROMOTIONS[:n] for n in range(len(PROMOTIONS) + 1)]
+    oracle = Oracle(tokenizer_of(notation), script(known))
+    openings = [known[:n] for n in range(len(known) + 1)]
     for at_once in (100, 4):
-        games = write_games(ScorerStepper(scorer), openings, at_once=at_once)
-        assert [game.given for game in games] == list(range(len(PROMOTIONS) + 1))
-        assert {(game.moves, game.ending, game.illegal) for game in games} == {
-            (PROMOTIONS, Ending.ILLEGAL, Illegal.NO_PIECE)
-        }
-    assert len(games[0].moves) == games[0].written == len(PROMOTIONS)
+        games = write_games(ScorerStepper(oracle), openings, at_once=at_once)
+        assert [game.given for game in games] == list(range(len(known) + 1))
+        assert {(game.moves, game.ending) for game in games} == {(known, Ending.ILLEGAL)}
+    assert len(games[0].moves) == games[0].written == len(known)
 
 
 def test_what_is_no_move() -> None:
@@ -302,14 +237,14 @@ ENDED = {
 def test_the_rules_end_games(notation: str) -> None:
     """From two plies before the end, one, and none; then nothing is asked any more."""
     endings = [(ending, moves[: len(moves) - n]) for ending, moves in ENDED.items() for n in (2, 1, 0)]
-    scorer = Rules(get_tokenizer(notation), script(*ENDED.values()))
+    scorer = Oracle(tokenizer_of(notation), script(*ENDED.values()))
     games = write_games(ScorerStepper(scorer), [opening for _, opening in endings], temperature=1.0)
     for (ending, opening), game in zip(endings, games, strict=True):
         assert (game.ending, game.illegal, game.moves) == (ending, None, ENDED[ending])
         assert game.written == len(game.moves) - len(opening) <= 2
     for ending, moves in ENDED.items():
         # The ply before, no rule has ended it yet.
-        (game,) = write_games(ScorerStepper(Rules(get_tokenizer(notation), always("a1h8"))), [moves[:-1]])
+        (game,) = write_games(ScorerStepper(Oracle(tokenizer_of(notation), never_legal)), [moves[:-1]])
         assert game.ending is Ending.ILLEGAL, ending
 
 
@@ -318,7 +253,7 @@ def test_games_are_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert writing.MAX_PLIES == 300
     monkeypatch.setattr(writing, "MAX_PLIES", 4)
     mate = ENDED[Ending.CHECKMATE]
-    scorer = Rules(get_tokenizer("uci-move"), script(mate, PROMOTIONS))
+    scorer = Oracle(get_tokenizer("uci-move"), script(mate, PROMOTIONS))
     games = write_games(ScorerStepper(scorer), [mate[:1], PROMOTIONS[:1], PROMOTIONS[:3]])
     assert [game.ending for game in games] == [Ending.CHECKMATE, Ending.BROKEN_OFF, Ending.BROKEN_OFF]
     assert [game.written for game in games] == [3, 3, 1]
@@ -388,13 +323,13 @@ def slow_game(ask: Callable[[list[int]], np.ndarray], tokenizer: GameTokenizer, 
 
 def plainly(model: LoadedModel, legally: bool) -> Callable[[list[int]], np.ndarray]:
     """What follows a prefix, by a forward pass of all of it."""
+    oracle = Oracle(model.tokenizer, uniform)
 
     def ask(ids: list[int]) -> np.ndarray:
         with torch.no_grad():
             scores = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].numpy()
         if legally:
-            with np.errstate(divide="ignore"):
-                scores = scores + np.log(following(model.tokenizer, uniform, *position(model.tokenizer, ids)))
+            scores = scores + oracle.logits([chain(np.array(ids))])[0, -1].numpy()
         return scores
 
     return ask
@@ -406,12 +341,12 @@ def test_the_games_of_a_slow_loop(
     notation: str, legally: bool, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Openings of unequal length in one batch, games that leave it one after the other; fresh weights and trained."""
-    monkeypatch.setattr(writing, "MAX_PLIES", 40)
+    monkeypatch.setattr(writing, "MAX_PLIES", 28)
     for model in (opinionated(notation), load_model(str(tiny_models[notation]), device="cpu", precision="fp32")):
         games = write_games(guided(model) if legally else ModelStepper(model), OPENINGS)
         slow = [slow_game(plainly(model, legally), model.tokenizer, opening) for opening in OPENINGS]
         assert games == slow
-        assert (max(game.written for game in games) >= 30) == legally
+        assert (max(game.written for game in games) >= 20) == legally
         if not legally:
             assert write_games(ScorerStepper(ModelScorer(model)), OPENINGS) == games
             assert {game.ending for game in games} == {Ending.ILLEGAL}
@@ -452,7 +387,7 @@ def test_draws_are_as_likely_as_the_model_says(notation: str, monkeypatch: pytes
     *_, board = boards.replay([*opening, step])
     expected = weights(board)
     n = 40 * len(expected)
-    games = write_games(ScorerStepper(Rules(get_tokenizer(notation), weights)), [opening] * n, temperature=1.0)
+    games = write_games(ScorerStepper(Oracle(get_tokenizer(notation), weights)), [opening] * n, temperature=1.0)
     counts = Counter(game.moves[-1] for game in games)
     assert counts.keys() <= expected.keys()
     total = sum(expected.values())
@@ -477,34 +412,26 @@ def test_openings_are_those_of_random_games_never_trained_on(plies: int) -> None
         assert board.ply() == plies and boards.outcome(board) is None
 
 
-@pytest.mark.parametrize("name", NOTATIONS)
-def test_tokens_before_a_move_are_put_down(name: str) -> None:
-    """Such as move numbers: forced, also behind a move that was over only because the next token did not go on."""
-    notation = get_notation(name)
-    notation = replace(notation, vocabulary=(*notation.vocabulary, "1", "2", "."))
-    # Not an argument of ``replace`` as long as no notation has one.
-    object.__setattr__(notation, "lead", lambda ply: () if ply % 2 else (str(1 + ply // 2 % 2), "."))
-    tokenizer = GameTokenizer(notation)
-    read: list[list[str]] = []
+@pytest.mark.parametrize(("notation", "looks_behind"), [("pgn-char", 0), ("text", 1)])
+def test_tokens_before_a_move_are_put_down(notation: str, looks_behind: int) -> None:
+    """Move numbers: forced, in ``text`` also behind a move that was over only because the next token did not go on."""
+    tokenizer = tokenizer_of(notation)
+    read: list[list[int]] = []
 
     class Recorder(ScorerStepper):
         def read(self, ids_RN: np.ndarray) -> np.ndarray:
-            read.append([tokenizer.tokens[i] for i in ids_RN[0]])
+            read.append(ids_RN[0].tolist())
             return super().read(ids_RN)
 
-    (game,) = write_games(Recorder(Rules(tokenizer, script(PROMOTIONS))), [()])
-    assert game.moves == PROMOTIONS
-    expected: list[str] = []
-    board = chess.Board()
-    for ply, move in enumerate(PROMOTIONS):
-        expected += [*notation.lead(ply), *notation.spell(move, board)]
-    # All but what a1h8 adds, which is not read to its end.
-    assert [token for tokens in read for token in tokens][1 : len(expected) + 1] == expected
-    assert read[0] == ["<bos>", "1", "."]
-    # Two tokens fit behind the last move, but no move.
-    length = 1 + len([*notation.lead(0), *notation.spell(PROMOTIONS[0], board)])
+    write_games(Recorder(Oracle(tokenizer, script(PROMOTIONS))), [()])
+    expected = tokenizer.encode(random_games.PROMOTIONS).ids.tolist()
+    # All but the move that nobody can make, which is not read to its end.
+    assert [i for ids in read for i in ids][: len(expected)] == expected
+    assert read[0] == expected[: 1 + len(tokenizer.lead(0))]
+    # The number fits, but not the whole move behind it, with whatever ends it.
+    length = len(tokenizer.encode(random_games.PROMOTIONS[:1])) + looks_behind
     for room, fits in ((length - 1, 0), (length, 1)):
-        (game,) = write_games(ScorerStepper(Rules(tokenizer, script(PROMOTIONS), context=room)), [()])
+        (game,) = write_games(ScorerStepper(Oracle(tokenizer, script(PROMOTIONS), context=room)), [()])
         assert (game.ending, game.written) == (Ending.CONTEXT_FULL, fits)
 
 

@@ -2,11 +2,12 @@
 
 Positions of one game are not independent, so whole games are drawn anew (Efron and Tibshirani 1993, ch. 8); the
 figure of each resample is a ratio of sums over its games. Intervals say how much the choice of games matters,
-nothing of training seeds.
+nothing of training seeds. How often they hold the truth is in docs/metrics.md, Intervals.
 """
 
 import math
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,6 @@ from numpy.typing import NDArray
 from chesslm.eval.results import Metric
 
 RESAMPLES = 1000
-LEVEL = 95
-ENDS = ((100 - LEVEL) / 2, (100 + LEVEL) / 2)
-"""Percentiles that an interval goes from and to."""
 Z = 1.959964
 """The normal distribution has 2.5 % above."""
 Floats = NDArray[np.float64]
@@ -81,11 +79,27 @@ def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool
         rate: whether it is a rate, for which the rule of three holds at 0 and 1.
     """
     if rate and value in (0.0, 1.0):
-        return Metric(value, *rule_of_three(value, games), n, resampled)
-    if games < 2:
-        return Metric(value, None, None, n)
-    low, high = np.nanpercentile(resampled, ENDS)
-    return Metric(value, float(low), float(high), n, resampled)
+        return Metric(value, *rule_of_three(value, games), n, resampled, games)
+    return Metric(value, *_between(resampled, games), n, resampled, games)
+
+
+def ends(games: int) -> tuple[float, float]:
+    """Percentiles of the resamples that an interval goes from and to; those of the normal distribution at +-Z for many
+    games, further out for few: 2.3 and 97.7 for 60, 1.6 and 98.4 for 20.
+
+    The spread of the resamples is too small by sqrt((n - 1) / n) and known only from the n games themselves, for which
+    Student's t makes up (Hesterberg 2015, the expanded percentile interval); both to first order in 1 / n.
+    """
+    tail = 100 * NormalDist().cdf(-Z * (1 + (Z**2 + 3) / (4 * (games - 1))))
+    return tail, 100 - tail
+
+
+def _between(resampled: Floats, games: int) -> tuple[float, float] | tuple[None, None]:
+    """Low and high; one game alone says nothing of its spread, nor do a few resamples that happen to have rows."""
+    if games < 2 or np.isnan(resampled).mean() > 0.5:
+        return None, None
+    low, high = np.nanpercentile(resampled, ends(games))
+    return float(low), float(high)
 
 
 def difference(metric: Metric, other: Metric) -> Metric | None:
@@ -96,8 +110,8 @@ def difference(metric: Metric, other: Metric) -> Metric | None:
     """
     if metric.resampled is None or other.resampled is None:
         return None
-    low, high = np.nanpercentile(metric.resampled - other.resampled, ENDS)
-    return Metric(metric.value - other.value, float(low), float(high), min(metric.n, other.n))
+    between = _between(metric.resampled - other.resampled, min(metric.games, other.games))
+    return Metric(metric.value - other.value, *between, min(metric.n, other.n))
 
 
 def rule_of_three(value: float, trials: int) -> tuple[float, float]:

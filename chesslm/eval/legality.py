@@ -222,7 +222,8 @@ def _of_games(scores: MoveScores, positions: Positions, tables: Tables) -> Metri
         legal = np.ones((n_games, 1))
         legal[games] = 0
         resampled = tables.bootstrap.ratios(legal, np.ones((n_games, 1)))[:, 0]
-        found["fully_legal_games"] = replace(intervals.of_trials(int(legal.sum()), n_games), resampled=resampled)
+        rate = intervals.of_trials(int(legal.sum()), n_games)
+        found["fully_legal_games"] = replace(rate, resampled=resampled, games=n_games)
         if len(games):
             plies, counts = np.zeros((n_games, 1)), np.zeros((n_games, 1))
             plies[games, 0] = positions.ply[illegal[first]]

@@ -25,6 +25,7 @@ class Metric:
         n: rows that it was measured on (plies, or games where the figure is one of games).
         resampled: the figure of each resample of the games, (RESAMPLES,), where it has any: what a difference to
             another scorer's figure on the same games has its interval from. No part of the JSON.
+        games: that have such rows, likewise for that difference.
     """
 
     value: float
@@ -32,6 +33,7 @@ class Metric:
     high: float | None
     n: int
     resampled: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    games: int = field(default=0, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""

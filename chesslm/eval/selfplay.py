@@ -144,7 +144,8 @@ def _fully_legal(games: Sequence[WrittenGame], seed: int) -> Metrics:
     """A game that did not fit into the context is not known to be legal to its end, and is not counted as such."""
     to_the_end = np.array([game.ending not in (Ending.ILLEGAL, Ending.CONTEXT_FULL) for game in games], np.float64)
     resampled = Bootstrap(len(games), seed).weights @ to_the_end / len(games)
-    return {"fully_legal_games": replace(intervals.of_trials(int(to_the_end.sum()), len(games)), resampled=resampled)}
+    rate = intervals.of_trials(int(to_the_end.sum()), len(games))
+    return {"fully_legal_games": replace(rate, resampled=resampled, games=len(games))}
 
 
 def _unique(games: Sequence[WrittenGame]) -> Metrics:
@@ -216,8 +217,8 @@ class Survival:
     def _median(self) -> Metric:
         """The fewest plies that at most half of the games outlive; a resample that keeps more has it at infinity."""
         medians = np.where(self.resampled[:, -1] <= HALF, (self.resampled <= HALF).argmax(1), np.inf)
-        ends = np.percentile(medians, intervals.ENDS, method="nearest")
-        low, high = (float(end) if np.isfinite(end) else None for end in ends)
+        between = np.percentile(medians, intervals.ends(self.games), method="nearest")
+        low, high = (float(end) if np.isfinite(end) else None for end in between)
         return Metric(float((self.legal <= HALF).argmax()), low, high, self.games)
 
     def curve(self) -> dict[str, Metrics]:
