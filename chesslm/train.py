@@ -179,12 +179,14 @@ def train(
             "chesslm": __version__,
             "revision": code,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **describe(module, recipe, dataset, where),
+            **describe(module, shown, dataset, where),
             **({"init": started} if started else {}),
             "validation": validation,
         }
         save_checkpoint(module.model, tokenizer, folder, about)
 
+    # A checkpoint may be published, and the folders of this machine mean nothing elsewhere.
+    shown = replace(recipe, init=replace(recipe.init, model=started["model"])) if started else recipe
     code = revision()  # now: the files may change while the run goes on
 
     recorder = Recorder(run, dataset, _measure(dataset, recipe.train), autocast, keep, quiet)

@@ -95,7 +95,7 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
             _shuffle(model)
     _freeze(model, init.freeze)
     kept = {
-        "model": init.model,
+        "model": Path(init.model).name if Path(init.model).exists() else init.model,
         "sha256": _sha256(init.model),
         "layers": f"{config.num_hidden_layers} of {layers}",
         "positions": f"{context} of {positions}",
