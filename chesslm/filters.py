@@ -1,5 +1,6 @@
 """Which games are kept: filters by what a game's tags and length say, and a set of games already seen."""
 
+import hashlib
 import mmap
 import os
 import re
@@ -131,6 +132,10 @@ class Seen:
             os.posix_fallocate(file.fileno(), 0, 8 * slots)
             self._table = memoryview(mmap.mmap(file.fileno(), 8 * slots)).cast("Q")
         self._mask = slots - 1
+
+    def add_content(self, content: bytes) -> bool:
+        """Add a game or a text by its hash; whether it is new."""
+        return self.add(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
 
     def add(self, key: int) -> bool:
         """Add a number, uniformly distributed; whether it is new."""

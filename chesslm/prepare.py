@@ -161,8 +161,7 @@ def _reason(game: Game | Dropped, filters: Filters, banned: frozenset[bytes], se
         return reason
     if banned and _opening(game) in banned:
         return "excluded"
-    key = int.from_bytes(hashlib.blake2b(game.codes.tobytes(), digest_size=8).digest(), "little")
-    return "" if seen.add(key) else "duplicate"
+    return "" if seen.add_content(game.codes.tobytes()) else "duplicate"
 
 
 def _openings(sources: Sequence[Source], workers: int) -> frozenset[bytes]:

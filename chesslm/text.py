@@ -9,7 +9,6 @@ training split, or those of a text model that is there already. Memory is a shar
 """
 
 import codecs
-import hashlib
 import json
 import sys
 import time
@@ -150,7 +149,7 @@ def _split(
         for block in read_blocks(source):
             content = block.text.encode()
             counts["read"] += 1
-            if not seen.add(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")):
+            if not seen.add_content(content):
                 counts["duplicate"] += 1
                 continue
             counts["kept"] += 1

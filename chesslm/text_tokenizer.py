@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chesslm.errors import InputError, first_line
-from chesslm.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, TokenIds
+from chesslm.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, TokenIds, ids_dtype
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TextTokenizer:
     @cached_property
     def dtype(self) -> type[np.unsignedinteger[Any]]:
         """Of token ids."""
-        return np.uint16 if len(self) <= 1 << 16 else np.uint32
+        return ids_dtype(len(self))
 
     def encode(self, text: str) -> tuple[TokenIds, NDArray[np.int64]]:
         """Token ids (tokens,), without special ones, and where in the text each ends, in characters (tokens,)."""
@@ -75,7 +75,7 @@ CONTEXT = 512
 
 def learn_text_tokenizer(texts: Iterable[str], vocabulary: int) -> TextTokenizer:
     """Byte-level BPE of at most so many tokens, the special ones of all our vocabularies first."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     plain = Tokenizer(models.BPE())
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -87,20 +87,31 @@ def learn_text_tokenizer(texts: Iterable[str], vocabulary: int) -> TextTokenizer
         show_progress=False,
     )
     plain.train_from_iterator(texts, trainer)
+    return named(plain, begin_with_bos(plain, CONTEXT), "the tokenizer learned")
+
+
+def begin_with_bos(plain: Any, context: int) -> dict[str, Any]:
+    """Let a tokenizer of ours put <bos> in front of a text.
+
+    Returns:
+        Its tokenizer_config.json, which transformers 4 and 5 read: version 5 would name a class there that version 4
+        does not know, and without the field AutoTokenizer silently builds GPT-2's own tokenizer.
+    """
+    from tokenizers import processors
+
     bos = SPECIALS[BOS]
     plain.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, BOS)]
     )
-    config = {
+    return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": CONTEXT,
+        "model_max_length": context,
         "clean_up_tokenization_spaces": False,
         "pad_token": SPECIALS[PAD],
         "bos_token": bos,
         "eos_token": SPECIALS[EOS],
         "unk_token": SPECIALS[UNK],
     }
-    return named(plain, config, "the tokenizer learned")
 
 
 def read_text_tokenizer(source: str) -> TextTokenizer:

@@ -35,6 +35,12 @@ PAD, BOS, EOS, UNK = range(len(SPECIALS))
 TokenIds = NDArray[Any]
 """Token ids, uint16, or uint32 where a foreign vocabulary is larger than that."""
 
+
+def ids_dtype(vocabulary: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest type of ids for so many tokens."""
+    return np.uint16 if vocabulary <= 1 << 16 else np.uint32
+
+
 KNOWN_RESULTS = ("1-0", "0-1", "1/2-1/2")
 
 
@@ -166,7 +172,7 @@ class GameTokenizer:
     @cached_property
     def dtype(self) -> type[np.unsignedinteger[Any]]:
         """Of token ids."""
-        return np.uint16 if len(self) <= 1 << 16 else np.uint32
+        return ids_dtype(len(self))
 
     def spell(self, move: chess.Move, board: chess.Board) -> tuple[int, ...]:
         """A move's token ids in a position."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from chesslm import conditions
 from chesslm.errors import InputError
 from chesslm.notation import ALPHABETS, TEXT, TRAINED, check_name, get_notation, text_model
-from chesslm.text_tokenizer import TextTokenizer
-from chesslm.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, GameTokenizer
+from chesslm.text_tokenizer import TextTokenizer, begin_with_bos
+from chesslm.tokenizer import SPECIALS, UNK, GameTokenizer
 
 
 def save_tokenizer(tokenizer: GameTokenizer | TextTokenizer, folder: Path) -> None:
@@ -22,7 +22,7 @@ def save_tokenizer(tokenizer: GameTokenizer | TextTokenizer, folder: Path) -> No
     Text is moves in UCI with or without spaces between them, or SAN as the notation has it, each move with the space
     behind it; <bos> is put in front.
     """
-    from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
+    from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(tokenizer, TextTokenizer):
@@ -39,24 +39,10 @@ def save_tokenizer(tokenizer: GameTokenizer | TextTokenizer, folder: Path) -> No
     else:
         text = Tokenizer(models.WordLevel(dict(tokenizer.ids), unk_token=SPECIALS[UNK]))
         text.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), moves])
-    bos = SPECIALS[BOS]
-    text.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, BOS)]
-    )
+    config = begin_with_bos(text, notation.context)
     named = [*SPECIALS, *conditions.tokens_of_kinds(tokenizer.conditions)]
     text.add_special_tokens([AddedToken(token, normalized=False) for token in named])
     text.save(str(folder / "tokenizer.json"))
-    # Written by hand: transformers 5 names a class here that version 4 does not know, and without the field
-    # AutoTokenizer silently builds GPT-2's own tokenizer.
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": notation.context,
-        "clean_up_tokenization_spaces": False,
-        "pad_token": SPECIALS[PAD],
-        "bos_token": bos,
-        "eos_token": SPECIALS[EOS],
-        "unk_token": SPECIALS[UNK],
-    }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
