@@ -22,7 +22,7 @@ from chesslm.tables import ON_RANDOM_GAMES
 if TYPE_CHECKING:
     from chesslm.eval.suites import Run, Subject
 
-SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles")
+SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles", "sinks")
 MINING = ("rules", "mate-in-one", "puzzles")
 """Suites that look for positions in games, of which they take more than the others."""
 MINED_GAMES = 5000

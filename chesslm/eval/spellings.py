@@ -49,7 +49,7 @@ def score_spellings(
 ) -> MoveScores:
     """Score every ply of some games, the legal moves of the measured plies alone."""
     forks = Forks(scorer.tokenizer)
-    legal = _legal_spellings(forks, positions, np.flatnonzero(measured), pool)
+    legal = legal_spellings(forks, positions, np.flatnonzero(measured), pool)
     greedy: dict[int, Begun] = {}
     begins, ends = move_spans(games)
     # A model is not trained to say what follows the last token of its context.
@@ -83,7 +83,7 @@ def score_spellings(
     return scores
 
 
-def _legal_spellings(
+def legal_spellings(
     forks: Forks, positions: Positions, where: NDArray[np.int64], pool: Executor
 ) -> dict[int, list[Begun]]:
     """How the legal moves are spelled at some plies, in the order of ``Positions.legal_codes``."""

@@ -29,6 +29,7 @@ from chesslm.eval.results import Result
 from chesslm.eval.rules import rules
 from chesslm.eval.scorers import ModelScorer, Scorer
 from chesslm.eval.selfplay import selfplay, total_games
+from chesslm.eval.sinks import sinks
 from chesslm.eval.squares import NOTATIONS, squares
 from chesslm.eval.steppers import ModelStepper
 from chesslm.eval.tactics import engine_puzzles, mates_in_one
@@ -205,6 +206,24 @@ def of_puzzles(run: Run) -> Measure:
     )
 
 
+def of_sinks(run: Run) -> Measure:
+    """Suite ``sinks``."""
+    held = run.held
+
+    def measure(subject: Subject) -> dict[str, Result]:
+        if not subject.loaded:
+            return {}
+        found = {}
+        for name, games in held.items():
+            advance = run.bar(f"{subject.name}: sinks", len(games.games))
+            found[f"sinks{name}"] = sinks(
+                subject.scorer, games.games, games.positions, run.pool, run.seed, run.told, advance
+            )
+        return found
+
+    return measure
+
+
 def _of_models(suite: str, run: Run, total: int, result: Callable[[LoadedModel, Scorer, Progress], Result]) -> Measure:
     """A suite that says nothing of the baselines; ``total`` is what its progress comes to."""
 
@@ -229,4 +248,5 @@ SUITES: dict[str, Callable[[Run], Measure]] = {
     "rules": of_rules,
     "mate-in-one": of_mates,
     "puzzles": of_puzzles,
+    "sinks": of_sinks,
 }

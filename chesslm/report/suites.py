@@ -11,6 +11,7 @@ from chesslm.report.results import Column, Objects, groups_of, metrics_of
 KINDS, ENDING = "illegal", "ending"
 MOVES, PLIES = ("move", "moves"), ("ply", "plies")
 GAMES, POSITIONS = ("game", "games"), ("position", "positions")
+TOKENS = ("token", "tokens")
 BREAKDOWNS = {
     "source": "By source of the games",
     "phase": "By phase of the game",
@@ -107,6 +108,25 @@ def _solved(by: Objects) -> Iterator[Block]:
     )
 
 
+def _sinks(by: Objects) -> Iterator[Block]:
+    yield block(
+        "Where the loss is",
+        "Its share, by what a token says of its move: that of the token's first character.",
+        [by_group("role", "", by, "role_loss", TOKENS)],
+        scaled=True,
+    )
+    titles = {
+        "board_bits": "Determined by the board",
+        "free_bits": "Free",
+        "free_legality_bits": "Free: lost to illegal moves",
+    }
+    yield block(
+        "Bits a token",
+        "What the board determines costs nothing once the board is known; of what is free, the choice remains.",
+        [by_group("role", title, by, key, TOKENS) for key, title in titles.items()],
+    )
+
+
 def _no_figures(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
     yield from ()
 
@@ -151,6 +171,13 @@ SUITES = {
         "chance.",
         _no_figures,
         _solved,
+    ),
+    "sinks": Suite(
+        "Which tokens does it lose its bits at? At a token that the board determines, one alone goes on with a legal "
+        "move, though the notation knows others: who knows the board and the rules loses nothing there. At a free one "
+        "several do.",
+        _no_figures,
+        _sinks,
     ),
 }
 """What a section shows; a suite that is not known is shown as ``legality`` is."""
