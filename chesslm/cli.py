@@ -166,6 +166,9 @@ def train(
     save_steps: Annotated[
         str | None, typer.Option(help="Also keep a checkpoint every N steps, or at powers of 2: log2.")
     ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="sinks: log the loss by class of token at log-spaced steps.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
@@ -180,7 +183,10 @@ def train(
     chosen = config.read_recipe(recipe) if recipe else config.Recipe()
     if size is not None:
         chosen = config.with_size(chosen, size)
-    given = {f"train.{name}": value for name, value in {**budget, "seed": seed, "precision": precision}.items()}
+    given = {
+        f"train.{name}": value
+        for name, value in {**budget, "seed": seed, "precision": precision, "track": track}.items()
+    }
     given |= {"init.model": init, "init.keep_layers": keep_layers, "init.freeze": freeze}
     for key, value in given.items():
         if value is not None:
@@ -201,7 +207,10 @@ def evaluate(
     ] = None,
     random: Annotated[int, typer.Option(help="Also measure on so many games of random legal moves.")] = 0,
     suite: Annotated[
-        str, typer.Option(help="What to measure, by commas: legality, squares, selfplay, rules, mate-in-one, puzzles.")
+        str,
+        typer.Option(
+            help="What to measure, by commas: legality, squares, selfplay, rules, mate-in-one, puzzles, sinks."
+        ),
     ] = "legality",
     prompts: Annotated[Path | None, typer.Option(help="Square prompts as JSON lines, for squares.")] = None,
     engine: Annotated[str | None, typer.Option(help="UCI engine that finds puzzles, e.g. stockfish.")] = None,

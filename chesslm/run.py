@@ -4,7 +4,6 @@ See chesslm/train.py for the files. The Recorder is the one callback of the trai
 and stops, and changes nothing that is learned.
 """
 
-import csv
 import json
 import math
 import signal
@@ -21,6 +20,7 @@ import torch
 from chesslm import files
 from chesslm.config import Recipe, from_dict
 from chesslm.errors import FailureError, InputError
+from chesslm.logs import Log
 from chesslm.shards import Dataset
 from chesslm.validation import Logits
 
@@ -44,7 +44,14 @@ COLUMNS: tuple[str, ...] = (
     "val_bits_per_byte",
 )
 
+SINKS = (
+    *("step", "tokens", "games"),
+    *("bits_per_move", "token_bits", "board_bits", "syntax_bits", "free_bits", "free_legality_bits", "forced_bits"),
+)
+"""Of the log of the suite ``sinks``; its bits have the names that they have there."""
+
 Measure = Callable[[Logits, int], dict[str, float]]
+"""Logits of a model and its context -> figures by name."""
 
 SUMS = ("loss", "tokens", "moves", "seconds")
 """What is summed up from one row of the log to the next."""
@@ -98,9 +105,14 @@ class RunFolder:
         return self.folder / "last.ckpt"
 
     @property
-    def metrics(self) -> Path:
-        """The CSV log."""
-        return self.folder / "metrics.csv"
+    def metrics(self) -> Log:
+        """The log of training and validation."""
+        return Log(self.folder / "metrics.csv", COLUMNS)
+
+    @property
+    def sinks(self) -> Log:
+        """The log of the loss by class of token (``train.track``)."""
+        return Log(self.folder / "sinks.csv", SINKS)
 
     def keeps(self, step: int) -> bool:
         """Whether a checkpoint is kept at this step."""
@@ -108,25 +120,15 @@ class RunFolder:
             return False
         return step & (step - 1) == 0 if self.save_steps == "log2" else step % int(self.save_steps) == 0
 
-    def cut_metrics(self, step: int) -> None:
-        """Drop the rows after a step: a run that was killed goes on from the last state, before its last rows."""
-        if not self.metrics.exists():
-            return
-        with self.metrics.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row["step"] or "").isdecimal() and int(row["step"]) <= step]
-        with files.atomic(self.metrics) as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list[str](COLUMNS))
-            writer.writeheader()
-            writer.writerows(rows)
+    def cut(self, step: int) -> None:
+        """Drop what the logs say of later steps; at 0 nothing was learned yet, and a run begins anew."""
+        for log in (self.metrics, self.sinks):
+            log.cut(step or -1)
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Append a row to the CSV log."""
-        new = not self.metrics.exists()
-        with self.metrics.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list[str](COLUMNS))
-            if new:
-                writer.writeheader()
-            writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+
+def is_tracked(step: int) -> bool:
+    """Whether the loss by class is measured after so many steps: four times while they double."""
+    return step < 2 or step == round(2 ** (round(4 * math.log2(step)) / 4))
 
 
 class Recorder(L.Callback):
@@ -135,16 +137,24 @@ class Recorder(L.Callback):
     Args:
         run: where to.
         dataset: what is trained on.
-        measure: logits of a model and its context to validation figures.
+        measure: validation figures of a model.
+        track: the figures that are followed all along, if any are.
         autocast: context of a forward pass.
         keep: writes a checkpoint folder (folder, validation figures).
         quiet: no progress on stderr.
     """
 
     def __init__(
-        self, run: RunFolder, dataset: Dataset, measure: Measure, autocast: Any, keep: Any, quiet: bool
+        self,
+        run: RunFolder,
+        dataset: Dataset,
+        measure: Measure,
+        track: Measure | None,
+        autocast: Any,
+        keep: Any,
+        quiet: bool,
     ) -> None:
-        self.run, self.dataset, self.measure = run, dataset, measure
+        self.run, self.dataset, self.measure, self.track = run, dataset, measure, track
         self.autocast, self.keep, self.quiet = autocast, keep, quiet
         self.validation: dict[str, float] = {}
         self.stopped_by: int | None = None
@@ -154,9 +164,11 @@ class Recorder(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: "ChessModule") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take over the signals, and the log where the run was stopped."""
-        self.run.cut_metrics(trainer.global_step)
+        self.run.cut(trainer.global_step)
         self._handlers: dict[int, Any] = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         self._tick = self._saved = self._shown = time.monotonic()
+        if trainer.global_step == 0:
+            self._track(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to log the rows that the whole one would have."""
@@ -189,9 +201,11 @@ class Recorder(L.Callback):
         done = module.progress() >= 1.0
         val_every = module.settings.val_every
         if done or (val_every and step % val_every == 0):
-            row = self.validation = self._validate(module)
+            row = self.validation = self._ask(module, self.measure)
         if done or row or step % LOG_STEPS == 0:
             self._log(module, step, row)
+        if done or is_tracked(step):
+            self._track(module)
         if self.run.keeps(step):
             self.keep(self.run.folder / f"step-{step:07d}", module, self.validation)
         now = time.monotonic()
@@ -222,7 +236,7 @@ class Recorder(L.Callback):
             self._since_log["seconds"] += now - self._tick
         self._tick = now
 
-    def _validate(self, module: "ChessModule") -> dict[str, float]:
+    def _ask(self, module: "ChessModule", measure: Measure) -> dict[str, float]:
         model, device = module.model, module.device
 
         @torch.inference_mode()
@@ -232,7 +246,7 @@ class Recorder(L.Callback):
 
         model.eval()
         try:
-            return self.measure(logits_of, int(model.config.max_position_embeddings))
+            return measure(logits_of, int(model.config.max_position_embeddings))
         finally:
             model.train()
 
@@ -247,8 +261,13 @@ class Recorder(L.Callback):
                 self._last["bits_per_move"] = since["loss"] / math.log(2) / since["moves"]
         rates = [group["lr"] for group in module.trainer.optimizers[0].param_groups]
         counters = {"step": step, "tokens": module.tokens, "games": module.games, "minutes": module.minutes}
-        self.run.log({**counters, **self._last, "learning_rate": rates[0], **validation})
+        self.run.metrics.add({**counters, **self._last, "learning_rate": rates[0], **validation})
         self._since_log = dict.fromkeys(SUMS, 0.0)
+
+    def _track(self, module: "ChessModule") -> None:
+        if self.track:
+            counters = {"step": module.steps, "tokens": module.tokens, "games": module.games}
+            self.run.sinks.add({**counters, **self._ask(module, self.track)})
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the state to resume from, replacing the last one as a whole."""

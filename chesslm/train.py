@@ -4,6 +4,8 @@
     OUT/run/recipe.json     recipe, dataset hash, save steps: what --resume goes on with
     OUT/run/metrics.csv     a row every few steps: loss, bits a move, tokens a second, validation
     OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
+    OUT/run/sinks.csv       the loss by class of token at 0, 1, 2, 3, ..., 8, 10, 11, 13, ... steps (--track sinks); in
+                            the end a copy stands beside the weights
     OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
 
 Loss: mean cross-entropy in nats over all real tokens but <bos>, conditions and hints, each game seen alone. The head
@@ -12,6 +14,7 @@ Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 """
 
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -26,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel
 
-from chesslm import __version__
+from chesslm import __version__, files
 from chesslm.config import Recipe, TrainConfig
 from chesslm.errors import InputError
 from chesslm.loader import NOT_ASKED, GameBatches
@@ -169,6 +172,8 @@ def train(
     tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
         raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
+    if recipe.train.track and dataset.is_prose:
+        raise InputError("--track sinks is for games: in prose there is no board that determines a token")
     model, recipe, started = _begin(recipe, tokenizer, quiet)
     module = ChessModule(model, recipe.train)
     run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256)
@@ -189,10 +194,15 @@ def train(
     shown = replace(recipe, init=replace(recipe.init, model=started["model"])) if started else recipe
     code = revision()  # now: the files may change while the run goes on
 
-    recorder = Recorder(run, dataset, _measure(dataset, recipe.train), autocast, keep, quiet)
+    recorder = Recorder(
+        run, dataset, _measure(dataset, recipe.train), _track(dataset, recipe.train), autocast, keep, quiet
+    )
     if not _already_done(module, run, recorder):
         _fit(module, run, recorder, dataset, where, precision)
         recorder.raise_if_stopped(out)
+    if recipe.train.track:
+        with files.atomic(out / run.sinks.path.name) as path:
+            shutil.copyfile(run.sinks.path, path)
     keep(out, module, recorder.validation)
     return out
 
@@ -217,6 +227,15 @@ def _measure(dataset: Dataset, settings: TrainConfig) -> Measure:
     if dataset.is_prose:
         return lambda logits_of, context: validate_prose(logits_of, split, games, context)
     return lambda logits_of, context: validate(logits_of, dataset.tokenizer, split, games, context)
+
+
+def _track(dataset: Dataset, settings: TrainConfig) -> Measure | None:
+    """What is followed all along."""
+    if not settings.track:
+        return None
+    from chesslm.eval.tracking import track_sinks
+
+    return track_sinks(dataset)
 
 
 def _already_done(module: ChessModule, run: RunFolder, recorder: Recorder) -> bool:

@@ -37,7 +37,7 @@ def validate(
         plies (for moves of several tokens: of a seeded sample of them) whose greedy move is legal, and
         ``val_plies``, the number it was measured on.
     """
-    held = [cut_game(_bare(split[i]), context) for i in range(min(games, len(split)))]
+    held = [cut_game(bare(split[i]), context) for i in range(min(games, len(split)))]
     forks = Forks(tokenizer)
     order = sorted(range(len(held)), key=lambda i: len(held[i]))
     held = [held[i] for i in order]
@@ -84,7 +84,7 @@ def validate_prose(logits_of: Logits, split: Split, rows: int, context: int) -> 
     return {"val_bits_per_byte": nats / math.log(2) / max(int(sizes[held].sum()), 1)}
 
 
-def _bare(game: TokenizedGame) -> TokenizedGame:
+def bare(game: TokenizedGame) -> TokenizedGame:
     """A game without its hints, for which no model is asked at test."""
     return without(game, (game.role & Role.HINT) > 0)
 

@@ -168,6 +168,9 @@ def test_bad_input_is_one_line(
     assert not Path("data").exists()
 
 
-def test_a_game_suite_refuses_prose(dataset: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_of_games_refuses_prose(dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "--games", str(dataset), "--quiet"]) == 2
     assert "holds prose, and this needs games" in capfd.readouterr().err
+    out = tmp_path / "out"
+    assert run(["train", "--data", str(dataset), "--out", str(out), "--max-steps", "1", "--track", "sinks"]) == 2
+    assert capfd.readouterr().err.startswith("chesslm: --track sinks is for games") and not out.exists()

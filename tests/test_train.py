@@ -25,10 +25,11 @@ from chesslm import run as run_module
 from chesslm.config import ModelConfig, Recipe, TrainConfig, changed
 from chesslm.errors import FailureError, InputError
 from chesslm.eval.asking import Question, ask
+from chesslm.eval.falls import read_curves
 from chesslm.eval.scorers import ModelScorer
 from chesslm.model import load_model, new_gpt2
 from chesslm.optim import MuonAdamW, make_optimizer, rate
-from chesslm.run import RunFolder
+from chesslm.run import RunFolder, is_tracked
 from chesslm.shards import open_dataset
 from chesslm.tokenizer import get_tokenizer
 from chesslm.train import train
@@ -104,7 +105,7 @@ def test_validation_agrees_with_the_loss_and_the_suite(
 
 
 def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_dataset: Path, tmp_path: Path) -> None:
-    options = [*SETTINGS, "--max-steps", "40", "--save-steps", "4", "--set", "train.val_every=16"]
+    options = [*SETTINGS, "--max-steps", "40", "--save-steps", "4", "--set", "train.val_every=16", "--track", "sinks"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     uninterrupted = start(tiny_dataset, whole, *options)
     killed = start(tiny_dataset, broken, *options)
@@ -127,6 +128,14 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_datas
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     kept = ("step", "tokens", "games", "loss", "val_bits_per_move")
     assert [[row[key] for key in kept] for row in rows(whole)] == [[row[key] for key in kept] for row in rows(broken)]
+    curves = [read_curves(out) for out in (whole, broken)]
+    assert curves[0].steps.tolist() == [step for step in range(40) if is_tracked(step)] + [40]
+    assert (
+        (whole / "sinks.csv").read_text()
+        == (broken / "sinks.csv").read_text()
+        == (whole / "run" / "sinks.csv").read_text()
+    )
+    assert curves[0].bits["free"][-1] < curves[0].bits["free"][0]
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -204,6 +213,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_state(tiny_dat
         (["--max-steps", "5", "--recipe", "nowhere.toml"], "no such recipe"),
         (["--max-steps", "5", "--device", "tpu"], "unknown device"),
         (["--max-steps", "5", "--precision", "int4"], "precision"),
+        (["--max-steps", "5", "--track", "holes"], "--track"),
         (["--resume"], "no run to resume"),
     ],
 )
@@ -268,9 +278,9 @@ def test_every_parameter_has_one_optimizer() -> None:
 def test_the_log_is_cut_where_a_run_goes_on(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "out", RECIPE, None, "hash")
     for step in (20, 40, 60):
-        run.log({"step": step, "loss": step / 7})
-    with run.metrics.open("a") as file:
+        run.metrics.add({"step": step, "loss": step / 7})
+    with run.metrics.path.open("a") as file:
         file.write("80,12")  # a row that the kill cut
-    run.cut_metrics(40)
+    run.cut(40)
     assert [row["step"] for row in rows(tmp_path / "out")] == ["20", "40"]
     assert tuple(rows(tmp_path / "out")[0]) == run_module.COLUMNS

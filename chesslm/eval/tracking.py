@@ -1,0 +1,54 @@
+"""Suite ``sinks`` while a model is trained: bits a token of each class, on the same validation games each time.
+
+A dataset in, a function from a model's logits to those bits out. What the tokens are is found once (3 s where a
+notation writes SAN); a measurement is a forward pass over the games.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from chesslm import boards, parallel
+from chesslm.eval.positions import find_positions
+from chesslm.eval.scorers import TokenTree, padded
+from chesslm.eval.sinks import overall, tokens_of
+from chesslm.eval.tokens import score_tokens
+from chesslm.forks import Forks
+from chesslm.shards import Dataset
+from chesslm.tokenizer import GameTokenizer
+from chesslm.validation import Logits, bare
+
+GAMES = 100
+
+
+@dataclass(frozen=True)
+class InTraining:
+    """A model in training as a scorer."""
+
+    tokenizer: GameTokenizer
+    context: int
+    logits_of: Logits
+
+    def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
+        """One forward pass."""
+        return self.logits_of(padded([tree.ids for tree in trees], self.tokenizer.bos)).float()
+
+
+def track_sinks(dataset: Dataset, games: int = GAMES) -> Callable[[Logits, int], dict[str, float]]:
+    """What is measured on the first validation games of a dataset.
+
+    Returns:
+        A function of a model's logits and context: bits by their keys in the suite, without intervals.
+    """
+    tokenizer, split = dataset.tokenizer, dataset.splits["val"]
+    held = [bare(split[i]) for i in range(min(games, len(split)))]
+    codes = [boards.to_codes(tokenizer.decode_moves(game.ids)) for game in held]
+    with parallel.processes(1) as pool:
+        tokens = tokens_of(Forks(tokenizer), held, find_positions(codes, pool), pool)
+
+    def measure(logits_of: Logits, context: int) -> dict[str, float]:
+        found = overall(tokens, score_tokens(InTraining(tokenizer, context, logits_of), held, tokens))
+        return {key: ratio.value for key, ratio in found.items() if "bits" in key and ratio.value is not None}
+
+    return measure
