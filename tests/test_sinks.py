@@ -208,7 +208,8 @@ def test_tracking_measures_what_the_suite_does(tiny_datasets: Mapping[str, Path]
     dataset = open_dataset(tiny_datasets["uci-square"])
     scorer = random_model("uci-square", context=40)
     model = scorer.loaded.model
-    tracked = track_sinks(dataset, games=3)(lambda ids: model(ids, use_cache=False).logits.detach(), 40)
+    tokens = int(dataset.splits["val"].lengths[:3].sum())
+    tracked = track_sinks(dataset, tokens)(lambda ids: model(ids, use_cache=False).logits.detach(), 40)
     codes = [boards.to_codes(dataset.tokenizer.decode_moves(dataset.splits["val"][i].ids)) for i in range(3)]
     suite = measured(scorer, held_out(codes, pool), pool).metrics
     assert tracked == pytest.approx({key: suite[key].value for key in tracked}, rel=1e-5)

@@ -21,7 +21,7 @@ from chesslm.eval.positions import Positions
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.scorers import Scorer
 from chesslm.eval.spellings import legal_spellings
-from chesslm.eval.tokens import CLASSES, FREE, MoveTokens, TokenScores, find_tokens, score_tokens
+from chesslm.eval.tokens import CLASSES, FREE, ROLES, MoveTokens, TokenScores, find_tokens, score_tokens
 from chesslm.forks import Forks
 from chesslm.game import Game
 from chesslm.tokenizer import TokenizedGame
@@ -63,8 +63,10 @@ def sinks(
         return {key: metric for key, metric in found.items() if metric}
 
     within, by = scores.within, {}
-    for role in np.unique(tokens.role[within]).tolist():
+    for role in ROLES:
         rows = within & (tokens.role == role)
+        if not rows.any():
+            continue
         shares = {
             "role_tokens": Ratio(within, rows, rate=True),
             "role_loss": Ratio(within, np.where(rows, scores.bits, 0), np.where(within, scores.bits, 0)),

@@ -34,6 +34,11 @@ END = -1
 """The token that says that a move is over, where the vocabulary has none."""
 
 WHOLE, ENDS = "whole move", "end of the move"
+ROLES = (
+    *(WHOLE, "start square", "end square", "piece", "origin", "capture", "file", "rank", "promotion", "castling"),
+    *("check", ENDS),
+)
+"""What a token can say of its move."""
 SAN = re.compile(
     r"(?P<castling>O-O(?:-O)?)?(?P<piece>[NBRQK])?(?P<origin>[a-h]?[1-8]?(?=x?[a-h][1-8]))?(?P<capture>x)?"
     r"(?P<file>[a-h])?(?P<rank>[1-8])?(?P<promotion>=[QRBN])?(?P<check>[+#])?"
@@ -50,7 +55,7 @@ class MoveTokens:
         last: the place of the last token of its move.
         token: its id, or ``END``.
         kind: index into ``CLASSES``.
-        role: what it says of its move (``roles``).
+        role: what it says of its move, one of ``ROLES``.
         forced: whether its move was the only legal one.
         begun: the move as far as it was written.
         before: the move before that one, as in ``Forks.moves_before``.

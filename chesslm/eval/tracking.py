@@ -7,6 +7,7 @@ notation writes SAN); a measurement is a forward pass over the games.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from chesslm import boards, parallel
@@ -19,7 +20,8 @@ from chesslm.shards import Dataset
 from chesslm.tokenizer import GameTokenizer
 from chesslm.validation import Logits, bare
 
-GAMES = 100
+GAMES, TOKENS = 100, 1 << 14
+"""Validation games at most, and their tokens: so a measurement takes less than two steps of 4,096 tokens."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,25 @@ class InTraining:
         return self.logits_of(padded([tree.ids for tree in trees], self.tokenizer.bos)).float()
 
 
-def track_sinks(dataset: Dataset, games: int = GAMES) -> Callable[[Logits, int], dict[str, float]]:
+def track_sinks(dataset: Dataset, tokens: int = TOKENS) -> Callable[[Logits, int], dict[str, float]]:
     """What is measured on the first validation games of a dataset.
+
+    Args:
+        dataset: of games.
+        tokens: that they come to, at most, unless one alone has more.
 
     Returns:
         A function of a model's logits and context: bits by their keys in the suite, without intervals.
     """
     tokenizer, split = dataset.tokenizer, dataset.splits["val"]
-    held = [bare(split[i]) for i in range(min(games, len(split)))]
+    games = int(np.searchsorted(np.cumsum(split.lengths[:GAMES]), tokens, "right"))
+    held = [bare(split[i]) for i in range(max(games, 1))]
     codes = [boards.to_codes(tokenizer.decode_moves(game.ids)) for game in held]
     with parallel.processes(1) as pool:
-        tokens = tokens_of(Forks(tokenizer), held, find_positions(codes, pool), pool)
+        of_moves = tokens_of(Forks(tokenizer), held, find_positions(codes, pool), pool)
 
     def measure(logits_of: Logits, context: int) -> dict[str, float]:
-        found = overall(tokens, score_tokens(InTraining(tokenizer, context, logits_of), held, tokens))
+        found = overall(of_moves, score_tokens(InTraining(tokenizer, context, logits_of), held, of_moves))
         return {key: ratio.value for key, ratio in found.items() if "bits" in key and ratio.value is not None}
 
     return measure

@@ -10,7 +10,7 @@ from chesslm.report.charts import HEIGHT, WIDTH, Series, line_chart
 PANELS = {
     "board": "Determined by the board",
     "free": "Free",
-    "free_legality": "Free: the part that is lost to illegal moves",
+    "free_legality": "Free, lost to illegal moves",
     "forced": "Positions with one legal move",
 }
 
@@ -33,7 +33,13 @@ def sinks_svg(runs: Mapping[str, Curves]) -> str:
         ]
         if lines:
             chart = line_chart(
-                title, lines, "steps", "{:.3g}".format, lambda x: f"{2**x:,.0f}", y_limits=(0, np.inf), holds=[(0, 0)]
+                title,
+                lines,
+                "steps",
+                "{:.3g}".format,
+                lambda x: f"{round(2**x, 1):,g}",
+                y_limits=(0, np.inf),
+                holds=[(0, 0)],
             )
             panels.append((title, chart))
     environment = Environment(

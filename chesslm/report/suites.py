@@ -11,7 +11,7 @@ from chesslm.report.results import Column, Objects, groups_of, metrics_of
 KINDS, ENDING = "illegal", "ending"
 MOVES, PLIES = ("move", "moves"), ("ply", "plies")
 GAMES, POSITIONS = ("game", "games"), ("position", "positions")
-TOKENS = ("token", "tokens")
+TOKENS, ALL_TOKENS = ("token", "tokens"), ("token in all", "tokens in all")
 BREAKDOWNS = {
     "source": "By source of the games",
     "phase": "By phase of the game",
@@ -111,8 +111,11 @@ def _solved(by: Objects) -> Iterator[Block]:
 def _sinks(by: Objects) -> Iterator[Block]:
     yield block(
         "Where the loss is",
-        "Its share, by what a token says of its move: that of the token's first character.",
-        [by_group("role", "", by, "role_loss", TOKENS)],
+        "By what a token says of its move, that is, what its first character does.",
+        [
+            by_group("role", "Share of the loss", by, "role_loss", ALL_TOKENS),
+            by_group("role", "Share of the tokens", by, "role_tokens", ALL_TOKENS),
+        ],
         scaled=True,
     )
     titles = {
