@@ -4,16 +4,16 @@ Exit codes: 0; 1 it failed; 2 bad usage or bad input; 130 after Ctrl-C; 143 afte
 stderr.
 """
 
-import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from chesslm import __version__
-from chesslm.errors import FailureError, InputError
+from chesslm.endings import exit_code, terminated
+from chesslm.errors import InputError
 
 app = typer.Typer(
     name="chesslm",
@@ -68,15 +68,16 @@ def prepare(
     text: Annotated[
         bool, typer.Option("--text", help="The files are prose: plain text, JSONL, or folders of them.")
     ] = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="The files are pairs, of chesslm generate --pairs.")] = False,
     notation: Annotated[
         str,
         typer.Option(help="How games are written: uci-move, uci-square, san, pgn-char, pgn-char-spaced, bpe or text."),
     ] = "uci-move",
     vocabulary: Annotated[
-        int, typer.Option(help="Tokens to learn, for san, bpe and --text; 0: 4096, 1024 and 4096.")
+        int, typer.Option(help="Tokens to learn; 0: 4096 for san, --text and --pairs, 1024 for bpe.")
     ] = 0,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Folder or hub id of a text model whose tokens to take, for text and --text.")
+        str | None, typer.Option(help="A text model whose tokens to take, for text, --text and --pairs.")
     ] = None,
     condition: Annotated[
         str | None, typer.Option(help="Put in front of each game what is known of it: elo,result,time.")
@@ -103,14 +104,16 @@ def prepare(
     workers: Workers = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Turn PGN games, or prose, into a dataset of token shards."""
-    if text:
+    """Turn PGN games, prose, or pairs into a dataset of token shards."""
+    if text or pairs:
+        from chesslm.pair_rows import prepare_pairs
         from chesslm.text import prepare_text
 
-        taken = ("pgn", "out", "text", "vocabulary", "tokenizer", "val", "test", "seed", "quiet")
+        what = "text" if text else "pairs"
+        taken = ("pgn", "out", what, "vocabulary", "tokenizer", "val", "test", "seed", "quiet")
         if others := [name for name in context.params if name not in taken and _given(context, name)]:
-            raise InputError(f"--{others[0].replace('_', '-')} is for games; leave it out with --text")
-        prepare_text(
+            raise InputError(f"--{others[0].replace('_', '-')} is for games; leave it out with --{what}")
+        (prepare_text if text else prepare_pairs)(
             pgn, out, vocabulary=vocabulary, tokenizer_of=tokenizer, val=val, test=test, seed=seed, quiet=quiet
         )
         return
@@ -135,14 +138,37 @@ def _given(context: typer.Context, name: str) -> bool:
 
 @app.command()
 def generate(
-    out: Annotated[Path, typer.Argument(help="The PGN to write; .zst, .gz and .bz2 are compressed.")],
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="The PGN (or JSONL) to write; .zst, .gz and .bz2 are compressed.")],
     games: Annotated[int, typer.Option(help="How many games.")],
     by: Annotated[str, typer.Option(help="random, or uci:COMMAND for an engine, e.g. uci:stockfish.")] = "random",
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help="Write pairs instead: uci-san, san-uci, moves-fen, fen-legal, move-english, english-move; or the same "
+            "games for next-move prediction: uci, san."
+        ),
+    ] = None,
+    origins: Annotated[
+        list[str] | None, typer.Option("--from", help="PGN whose games make pairs, not random ones.")
+    ] = None,
     seed: Seed = 1,
     workers: Workers = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write games of uniformly random legal moves, or of a UCI engine at varied strength."""
+    """Write games of uniformly random legal moves, or of a UCI engine at varied strength; or pairs for translation."""
+    if pairs:
+        from chesslm.pairs import generate_pairs
+
+        if _given(context, "by"):
+            raise InputError("--by is for games; pairs come from random ones, or from those of --from PGN")
+        made = generate_pairs(
+            out, kind=pairs, games=games, inputs=origins or [], seed=seed, workers=workers, quiet=quiet
+        )
+        print(f"{out}: {made:,} pairs" + (f"; there were no more games for {games:,}" if made < games else ""))
+        return
+    if origins:
+        raise InputError("--from is for pairs; say which with --pairs")
     from chesslm.generate import generate
 
     generate(out, games=games, by=by, seed=seed, workers=workers, quiet=quiet)
@@ -167,7 +193,8 @@ def train(
         str | None, typer.Option(help="Also keep a checkpoint every N steps, or at powers of 2: log2.")
     ] = None,
     track: Annotated[
-        str | None, typer.Option(help="sinks: log the loss by class of token at log-spaced steps.")
+        str | None,
+        typer.Option(help="Log at log-spaced steps: sinks, the loss by class of token; target, that of pairs."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe.")] = None,
@@ -183,10 +210,8 @@ def train(
     chosen = config.read_recipe(recipe) if recipe else config.Recipe()
     if size is not None:
         chosen = config.with_size(chosen, size)
-    given = {
-        f"train.{name}": value
-        for name, value in {**budget, "seed": seed, "precision": precision, "track": track}.items()
-    }
+    plain = {**budget, "seed": seed, "precision": precision, "track": track}
+    given = {f"train.{name}": value for name, value in plain.items()}
     given |= {"init.model": init, "init.keep_layers": keep_layers, "init.freeze": freeze}
     for key, value in given.items():
         if value is not None:
@@ -209,10 +234,12 @@ def evaluate(
     suite: Annotated[
         str,
         typer.Option(
-            help="What to measure, by commas: legality, squares, selfplay, rules, mate-in-one, puzzles, sinks."
+            help="What to measure, by commas: legality, squares, selfplay, rules, mate-in-one, puzzles, sinks, "
+            "translation."
         ),
     ] = "legality",
     prompts: Annotated[Path | None, typer.Option(help="Square prompts as JSON lines, for squares.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Pairs as JSON lines, for translation.")] = None,
     engine: Annotated[str | None, typer.Option(help="UCI engine that finds puzzles, e.g. stockfish.")] = None,
     limit: Annotated[int, typer.Option(help="Use at most so many games, a seeded sample.")] = 500,
     data: Annotated[
@@ -237,7 +264,7 @@ def evaluate(
     from chesslm.eval.run import evaluate
 
     evaluate(
-        models or [None], games=games, random=random, suites=suite.split(","), prompts=prompts,
+        models or [None], games=games, random=random, suites=suite.split(","), prompts=prompts, pairs=pairs,
         engine=engine, limit=limit, data=data, plies=plies,
         told=not unknown, notation=notation, json_file=json_file, html_file=html_file, seed=seed, workers=workers,
         device=device, precision=precision, quiet=quiet,
@@ -285,7 +312,7 @@ def info(path: Annotated[Path, typer.Argument(help="A checkpoint or a dataset fo
 
 def main() -> None:
     """Run the command line and turn every ending into its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, terminated)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -295,46 +322,4 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    try:
-        result = app(arguments or ["--help"], prog_name="chesslm", standalone_mode=False)
-        sys.stdout.flush()
-        # typer turns a Ctrl-C into this code without a word.
-        return _fail("stopped", 130) if result == 130 else result if isinstance(result, int) else 0
-    except InputError as error:
-        return _fail(error, 2)
-    except FailureError as error:
-        return _fail(error, 1)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped", 130)
-    except BrokenPipeError:
-        return _unread()
-    except SystemExit as ended:
-        # typer's way with a broken pipe; SIGTERM comes here as well.
-        if isinstance(ended.__context__, BrokenPipeError):
-            return _unread()
-        raise
-    except OSError as error:
-        from chesslm.files import explain
-
-        explained = explain(error, Path(str(error.filename or "output")))
-        return _fail(explained, 2 if isinstance(explained, InputError) else 1)
-    except Exception as error:
-        # typer's usage errors, whichever click they come from
-        if hasattr(error, "format_message"):
-            return _fail(error.format_message(), 2)  # pyright: ignore[reportAttributeAccessIssue]
-        raise
-
-
-def _fail(why: Any, code: int) -> int:
-    print("chesslm: " + " ".join(str(why).split()), file=sys.stderr)
-    return code
-
-
-def _unread() -> int:
-    """The reader of our output is gone (``chesslm ... | head``): nothing is wrong, and nothing more is written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0
-
-
-def _terminated(signum: int, frame: Any) -> None:
-    raise SystemExit(128 + signum)
+    return exit_code(lambda: app(arguments or ["--help"], prog_name="chesslm", standalone_mode=False))

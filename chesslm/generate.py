@@ -71,8 +71,8 @@ def generate(
     with (
         atomic(out) as temporary,
         temporary.open("wb") as file,
-        _compressed(file, out.suffix) as stream,
-        _progress(games, quiet) as advance,
+        compressed(file, out.suffix) as stream,
+        progress(games, quiet) as advance,
         parallel.processes(workers) as executor,
     ):
         numbers, seen = range(games), set[bytes]()
@@ -256,7 +256,7 @@ def _wrapped(tokens: list[str]) -> str:
 
 
 @contextmanager
-def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+def compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
     """A stream that compresses into a file as a name's ending says, to the same bytes each time."""
     if suffix == ".zst":
         import zstandard
@@ -275,7 +275,7 @@ def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _progress(games: int, quiet: bool) -> Iterator[Callable[[], None]]:
+def progress(games: int, quiet: bool) -> Iterator[Callable[[], None]]:
     """A line on stderr, kept up to date in a terminal and repeated in a log; what is given counts a game."""
     live = sys.stderr.isatty()
     start = shown = time.monotonic()

@@ -277,6 +277,8 @@ TEXT = "text"
 """SAN in the tokens of a text model, whose own vocabulary it takes."""
 PROSE = "prose"
 """What stands for a notation where there are no games, but text."""
+PAIRS = "pairs"
+"""The same where there are sources with their targets (``pairs``)."""
 
 
 @cache

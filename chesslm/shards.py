@@ -1,4 +1,4 @@
-"""Token shards on disk: the dataset folder, of games or of prose (whose rows of tokens stand where games do).
+"""Token shards on disk: the dataset folder, of games, of prose or of pairs (whose rows of tokens stand where games do).
 
     DIR/meta.json                      written last: a folder without it is not a dataset
     DIR/tokenizer/                     loads with AutoTokenizer
@@ -7,7 +7,7 @@
     DIR/train-00000.roles.npy          role of each token, uint8 (tokens,); the plies follow from it
     DIR/train-00000.offsets.npy        where each game begins, and the end, int64 (games + 1,)
     DIR/train-00000.games.parquet      a row a game: plies, Elos, result, ECO, date, event, source;
-                                       or a row of text: bytes, source
+                                       or a row of text: bytes, source; or a pair: kind, game
     ... the same for val and test
 
 Files are memory-mapped, so a dataset larger than memory costs nothing to open. ``meta.json`` holds the size in
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from chesslm import files
 from chesslm.errors import InputError
-from chesslm.notation import PROSE
+from chesslm.notation import PAIRS, PROSE
 from chesslm.text_tokenizer import TextTokenizer, read_text_tokenizer
 from chesslm.tokenizer import GameTokenizer, TokenIds, TokenizedGame, plies_of
 from chesslm.tokenizer_files import load_tokenizer
@@ -198,16 +198,27 @@ class Dataset:
         """Of its games.
 
         Raises:
-            InputError: its files are missing or broken, or it holds prose.
+            InputError: its files are missing or broken, or it holds prose or pairs.
         """
-        if self.is_prose:
-            raise InputError(f"{self.folder} holds prose, and this needs games; prepare a PGN without --text")
+        if self.is_text:
+            how = "--pairs" if self.is_pairs else "--text"
+            raise InputError(f"{self.folder} holds {self.notation}, and this needs games; prepare a PGN without {how}")
         return load_tokenizer(self.folder / "tokenizer", self.notation)
 
     @property
     def is_prose(self) -> bool:
-        """Whether it holds text instead of games."""
+        """Whether it holds prose instead of games."""
         return self.notation == PROSE
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether it holds pairs instead of games."""
+        return self.notation == PAIRS
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds any text instead of games."""
+        return self.is_prose or self.is_pairs
 
     @cached_property
     def any_tokenizer(self) -> GameTokenizer | TextTokenizer:
@@ -216,7 +227,7 @@ class Dataset:
         Raises:
             InputError: its files are missing or broken.
         """
-        return read_text_tokenizer(str(self.folder / "tokenizer")) if self.is_prose else self.tokenizer
+        return read_text_tokenizer(str(self.folder / "tokenizer")) if self.is_text else self.tokenizer
 
     @property
     def sha256(self) -> str:

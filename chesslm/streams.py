@@ -96,6 +96,22 @@ class Source:
         with closing(self._plain()) as plain:
             yield from _unix_lines(plain)
 
+    def characters(self) -> Iterator[str]:
+        """The text of the file, piece by piece; bytes that are no UTF-8 become replacement characters."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for block in self.text():
+            yield decoder.decode(block)
+        yield decoder.decode(b"", final=True)
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the file, without their ends."""
+        held = ""
+        for piece in self.characters():
+            *whole, held = (held + piece).split("\n")
+            yield from whole
+        if held:
+            yield held
+
     def _open(self) -> BinaryIO:
         try:
             if self.where == "-":

@@ -8,7 +8,6 @@ that fit behind it; <eos> ends a document. Tokens are byte-level BPE, learned fr
 training split, or those of a text model that is there already. Memory is a shard and those 16 MB, whatever the input.
 """
 
-import codecs
 import json
 import sys
 import time
@@ -167,28 +166,11 @@ def read_blocks(source: Source) -> Iterator[Block]:
         FailureError: reading failed.
     """
     if ".jsonl" in source.name.lower():
-        for number, line in enumerate(_lines(source), 1):
+        for number, line in enumerate(source.lines(), 1):
             if line.strip():
                 yield from _blocks([_text_of(source, number, line)], source)
     else:
-        yield from _blocks(_characters(source), source)
-
-
-def _characters(source: Source) -> Iterator[str]:
-    """Text of a file, piece by piece; bytes that are no UTF-8 become replacement characters."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for block in source.text():
-        yield decoder.decode(block)
-    yield decoder.decode(b"", final=True)
-
-
-def _lines(source: Source) -> Iterator[str]:
-    held = ""
-    for piece in _characters(source):
-        *whole, held = (held + piece).split("\n")
-        yield from whole
-    if held:
-        yield held
+        yield from _blocks(source.characters(), source)
 
 
 def _text_of(source: Source, number: int, line: str) -> str:

@@ -45,7 +45,7 @@ KNOWN_RESULTS = ("1-0", "0-1", "1/2-1/2")
 
 
 class Role(IntFlag):
-    """What a token is in its game; a token can be several (a one-token move both begins and ends it)."""
+    """What a token is in its game or its pair; it can be several (a one-token move both begins and ends it)."""
 
     MOVE_BEGINS = 1
     MOVE_ENDS = 2
@@ -54,6 +54,7 @@ class Role(IntFlag):
     GAME_BEGINS = 16
     GAME_ENDS = 32
     CONDITION = 64
+    TARGET = 128
 
 
 @dataclass(frozen=True)

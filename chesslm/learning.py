@@ -1,0 +1,67 @@
+"""Learning curves: read from the log of a run, and how many examples a skill took.
+
+    step,tokens,games,bits_per_target,...      (OUT/target.csv, written by ``train --track target``)
+    0,0,0,61.3,...
+    1,3766,204,60.1,...                        games are examples seen: games, or pairs
+
+Steps are spaced evenly in their logarithm, four to a doubling, since losses fall so.
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from chesslm.errors import InputError
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The rows of a curve's file, in the order of the steps.
+
+    Raises:
+        InputError: it cannot be read, or is none.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: no learning curve that can be read ({error})") from error
+    return rows
+
+
+def examples_needed(
+    examples: Sequence[float], bits: Sequence[float], share: float, floor: float = 0.0, start: float | None = None
+) -> float | None:
+    """How many examples it took until a share of the reducible loss was gone.
+
+    The reducible loss is that at the start less the floor, so the threshold is ``start - share * (start - floor)``. The
+    curve is taken at its best so far (a loss that rises again takes nothing back), and between two points as a straight
+    line over the logarithm of the examples. Where the first of them is the untrained model, at no examples, which has
+    no logarithm, it is the second one's examples: an upper bound.
+
+    Args:
+        examples: seen at each point of the curve, increasing.
+        bits: the loss there.
+        share: such as 0.5 or 0.9, above 0 and up to 1.
+        floor: the loss that no model can go below.
+        start: the loss that counts as nothing learned; None: that of the first point.
+
+    Returns:
+        Examples; those of the first point where it is already there, None where the curve never comes so far or there
+        is nothing to reduce.
+    """
+    if len(examples) != len(bits) or not bits:
+        raise ValueError("a curve has a loss for each number of examples, and at least one")
+    start = bits[0] if start is None else start
+    if start <= floor:
+        return None
+    threshold = start - share * (start - floor)
+    best = math.inf
+    for i, (seen, loss) in enumerate(zip(examples, bits, strict=True)):
+        if loss <= threshold:
+            if i == 0 or examples[i - 1] <= 0:
+                return float(seen)
+            way = (best - threshold) / (best - loss)
+            return float(examples[i - 1] * (seen / examples[i - 1]) ** way)
+        best = min(best, loss)
+    return None
