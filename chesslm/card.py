@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chesslm.notation import PROSE
+from chesslm.notation import PAIRS, PROSE
 
 HEADER = """---
 license: {license}
@@ -27,6 +27,8 @@ def model_card(about: dict[str, Any]) -> str:
     notation = about.get("notation", "unknown")
     if notation == PROSE:
         return _prose_card(about)
+    if notation == PAIRS:
+        return _pairs_card(about)
     what, example = TEXTS.get(notation, ("moves in UCI", "e2e4 e7e5 g1f3"))
     lines = [
         HEADER.format(license="apache-2.0", tags=f"chess, chesslm, {notation}"),
@@ -82,13 +84,44 @@ def _prose_card(about: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _pairs_card(about: dict[str, Any]) -> str:
+    """The card of a model that translates."""
+    figures = about.get("validation") or {}
+    kinds = ", ".join((about.get("dataset") or {}).get("kinds") or ()) or "not said"
+    lines = [
+        HEADER.format(license="apache-2.0", tags="chess, chesslm"),
+        "# A language model that translates between ways of writing chess",
+        "",
+        f"Trained on sources, each with its target on the next line, as plain text. Kinds of pairs: {kinds}.",
+        "",
+        *_how(about),
+        *(
+            [
+                "## Figures",
+                "",
+                f"On validation pairs: {figures['val_bits_per_target']:.2f} bits a target, {figures['val_exact']:.1%} "
+                "written exactly. `chesslm evaluate --suite translation` gives the full picture, with intervals.",
+                "",
+            ]
+            if figures
+            else []
+        ),
+        "## Use",
+        "",
+        "It loads in plain transformers (`AutoModelForCausalLM`, `AutoTokenizer`): give it a source and a line end, "
+        "and let it write up to the end-of-text token. With chesslm: `chesslm evaluate FOLDER --suite translation "
+        "--pairs FILE.jsonl`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _how(about: dict[str, Any]) -> list[str]:
     recipe, trained, dataset = about.get("recipe"), about.get("trained"), about.get("dataset")
     if not (recipe and trained and dataset):
         return []
     shape, how = recipe["model"], recipe["train"]
     games = dataset["splits"]["train"]
-    unit = "rows" if about.get("notation") == PROSE else "games"
+    unit = {PROSE: "rows", PAIRS: "pairs"}.get(str(about.get("notation")), "games")
     rows = [
         ("parameters", f"{about['parameters']:,}"),
         ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads"),

@@ -63,8 +63,8 @@ class TrainConfig:
         precision: auto, fp32 or bf16.
         val_every: steps between two measurements on the validation games; 0: only at the end.
         val_games: validation games used, at most.
-        track: ``sinks``: measure at steps evenly spaced in their logarithm what the suite of that name does; empty:
-            nothing.
+        track: what is measured at steps evenly spaced in their logarithm: ``sinks``, as the suite of that name does;
+            ``target``, the targets of pairs; empty: nothing.
         seed: of weights and order.
     """
 
@@ -224,8 +224,8 @@ def _check(recipe: Recipe) -> None:
     for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):
         if getattr(train, name) not in known:
             raise InputError(f"setting train.{name} is one of {', '.join(known)}")
-    if train.track not in ("", "sinks"):
-        raise InputError(f"setting train.track (--track) is sinks or nothing, not {train.track!r}")
+    if train.track not in ("", "sinks", "target"):
+        raise InputError(f"setting train.track (--track) is sinks, target or nothing, not {train.track!r}")
     init = recipe.init
     for name, known in (("embeddings", ("random", "mean", "pieces")), ("freeze", ("none", "body", "embeddings"))):
         if getattr(init, name) not in known:

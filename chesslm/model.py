@@ -19,7 +19,7 @@ from chesslm import files
 from chesslm.card import model_card
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError, first_line
-from chesslm.notation import PROSE
+from chesslm.notation import PAIRS, PROSE
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
 from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
@@ -143,7 +143,11 @@ def find_model(name: str | None) -> str:
 
 
 def load_model(
-    name: str | None, notation: str | None = None, device: str = "auto", precision: str = "auto"
+    name: str | None,
+    notation: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    default: str | None = None,
 ) -> LoadedModel:
     """Load a checkpoint folder, or a hub id.
 
@@ -152,6 +156,7 @@ def load_model(
         notation: how it writes moves; by default its chesslm.json says so.
         device: auto, cpu, cuda or mps.
         precision: auto, fp32 or bf16.
+        default: how it writes moves where neither it nor ``notation`` says.
 
     Raises:
         InputError: not there, not whole, or of another notation.
@@ -169,11 +174,13 @@ def load_model(
     elif path.count("/") != 1 or path.startswith((".", "/")):
         raise InputError(f"{path}: no such folder (and no hub id)")
     own = about.get("notation")
-    if own == PROSE and notation:
+    if own is None or own in (PROSE, PAIRS):
+        notation = notation or default
+    if own in (PROSE, PAIRS) and notation:
         # Games written in a text model's tokens, or letter by letter, are text to it.
         own = None
-    elif own == PROSE:
-        raise InputError(f"{path} writes prose, not games; name a --notation, such as text, to ask it for games anyway")
+    elif own in (PROSE, PAIRS):
+        raise InputError(f"{path} writes {own}, not games; name a --notation, such as text, to ask it for games anyway")
     if own and notation and own != notation:
         raise InputError(f"{path} writes {own}, not {notation}; leave --notation out")
     if not (own or notation):

@@ -42,13 +42,20 @@ COLUMNS: tuple[str, ...] = (
     "val_legal_argmax",
     "val_plies",
     "val_bits_per_byte",
+    "val_bits_per_target",
+    "val_bits_per_target_token",
+    "val_exact",
 )
 
-SINKS = (
-    *("step", "tokens", "games"),
-    *("bits_per_move", "token_bits", "board_bits", "syntax_bits", "free_bits", "free_legality_bits", "forced_bits"),
-)
-"""Of the log of the suite ``sinks``; its bits have the names that they have there."""
+COUNTERS = ("step", "tokens", "games")
+TRACKED: dict[str, tuple[str, ...]] = {
+    "sinks": (
+        *COUNTERS,
+        *("bits_per_move", "token_bits", "board_bits", "syntax_bits", "free_bits", "free_legality_bits", "forced_bits"),
+    ),
+    "target": (*COUNTERS, "bits_per_target", "bits_per_target_token", "exact"),
+}
+"""Columns of the log of what is followed all along (``train.track``); those of ``sinks`` are named as in the suite."""
 
 Measure = Callable[[Logits, int], dict[str, float]]
 """Logits of a model and its context -> figures by name."""
@@ -110,9 +117,10 @@ class RunFolder:
         return Log(self.folder / "metrics.csv", COLUMNS)
 
     @property
-    def sinks(self) -> Log:
-        """The log of the loss by class of token (``train.track``)."""
-        return Log(self.folder / "sinks.csv", SINKS)
+    def tracked(self) -> Log | None:
+        """The log of what is followed all along, if anything is."""
+        what = self.recipe.train.track
+        return Log(self.folder / f"{what}.csv", TRACKED[what]) if what else None
 
     def keeps(self, step: int) -> bool:
         """Whether a checkpoint is kept at this step."""
@@ -122,12 +130,13 @@ class RunFolder:
 
     def cut(self, step: int) -> None:
         """Drop what the logs say of later steps; at 0 nothing was learned yet, and a run begins anew."""
-        for log in (self.metrics, self.sinks):
-            log.cut(step or -1)
+        for log in (self.metrics, self.tracked):
+            if log:
+                log.cut(step or -1)
 
 
 def is_tracked(step: int) -> bool:
-    """Whether the loss by class is measured after so many steps: four times while they double."""
+    """Whether what is followed is measured after so many steps: four times while they double."""
     return step < 2 or step == round(2 ** (round(4 * math.log2(step)) / 4))
 
 
@@ -265,9 +274,9 @@ class Recorder(L.Callback):
         self._since_log = dict.fromkeys(SUMS, 0.0)
 
     def _track(self, module: "ChessModule") -> None:
-        if self.track:
+        if self.track and (log := self.run.tracked):
             counters = {"step": module.steps, "tokens": module.tokens, "games": module.games}
-            self.run.sinks.add({**counters, **self._ask(module, self.track)})
+            log.add({**counters, **self._ask(module, self.track)})
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the state to resume from, replacing the last one as a whole."""
@@ -290,6 +299,9 @@ class Recorder(L.Callback):
             parts.append(f"{last['tokens_per_second']:,.0f} tokens/s")
         if "val_bits_per_byte" in self.validation:
             parts.append(f"validation {self.validation['val_bits_per_byte']:.3f} bits/byte")
+        elif "val_exact" in self.validation:
+            parts.append(f"validation {self.validation['val_bits_per_target']:.2f} bits/target")
+            parts.append(f"{self.validation['val_exact']:.1%} exact")
         elif self.validation:
             parts.append(f"validation {self.validation['val_bits_per_move']:.2f} bits/move")
             parts.append(f"{self.validation['val_legal_argmax']:.1%} legal")

@@ -4,8 +4,8 @@
     OUT/run/recipe.json     recipe, dataset hash, save steps: what --resume goes on with
     OUT/run/metrics.csv     a row every few steps: loss, bits a move, tokens a second, validation
     OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
-    OUT/run/sinks.csv       the loss by class of token at 0, 1, 2, 3, ..., 8, 10, 11, 13, ... steps (--track sinks); in
-                            the end a copy stands beside the weights
+    OUT/run/sinks.csv       the loss by class of token at 0, 1, 2, 3, ..., 8, 10, 11, 13, ... steps (--track sinks), or
+            target.csv      that of the targets of pairs (--track target); in the end a copy stands beside the weights
     OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
 
 Loss: mean cross-entropy in nats over all real tokens but <bos>, conditions and hints, each game seen alone. The head
@@ -47,7 +47,7 @@ from chesslm.run import Measure, Recorder, RunFolder
 from chesslm.shards import Dataset, open_dataset
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
-from chesslm.validation import validate, validate_prose
+from chesslm.validation import score_targets, some_pairs, validate, validate_pairs, validate_prose
 
 HEAD_POSITIONS = 1024
 
@@ -144,7 +144,7 @@ def train(
     device: str = "auto",
     quiet: bool = False,
 ) -> Path:
-    """Train a model, on games or on prose, and write its checkpoint folder.
+    """Train a model, on games, prose or pairs, and write its checkpoint folder.
 
     Args:
         data: a dataset folder.
@@ -172,8 +172,10 @@ def train(
     tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
         raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
-    if recipe.train.track and dataset.is_prose:
-        raise InputError("--track sinks is for games: in prose there is no board that determines a token")
+    if recipe.train.track == "sinks" and dataset.is_text:
+        raise InputError(f"--track sinks is for games: in {dataset.notation} no board determines a token")
+    if recipe.train.track == "target" and not dataset.is_pairs:
+        raise InputError("--track target is for pairs; make a dataset of them with chesslm prepare --pairs")
     model, recipe, started = _begin(recipe, tokenizer, quiet)
     module = ChessModule(model, recipe.train)
     run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256)
@@ -200,9 +202,9 @@ def train(
     if not _already_done(module, run, recorder):
         _fit(module, run, recorder, dataset, where, precision)
         recorder.raise_if_stopped(out)
-    if recipe.train.track:
-        with files.atomic(out / run.sinks.path.name) as path:
-            shutil.copyfile(run.sinks.path, path)
+    if run.tracked:
+        with files.atomic(out / run.tracked.path.name) as path:
+            shutil.copyfile(run.tracked.path, path)
     keep(out, module, recorder.validation)
     return out
 
@@ -224,8 +226,9 @@ def _begin(
 def _measure(dataset: Dataset, settings: TrainConfig) -> Measure:
     """What is measured on the validation split while training."""
     split, games = dataset.splits["val"], settings.val_games
-    if dataset.is_prose:
-        return lambda logits_of, context: validate_prose(logits_of, split, games, context)
+    if dataset.is_text:
+        validate_text = validate_pairs if dataset.is_pairs else validate_prose
+        return lambda logits_of, context: validate_text(logits_of, split, games, context)
     return lambda logits_of, context: validate(logits_of, dataset.tokenizer, split, games, context)
 
 
@@ -233,6 +236,9 @@ def _track(dataset: Dataset, settings: TrainConfig) -> Measure | None:
     """What is followed all along."""
     if not settings.track:
         return None
+    if settings.track == "target":
+        split, pairs = dataset.splits["val"], settings.val_games
+        return lambda logits_of, context: score_targets(logits_of, some_pairs(split, pairs, context)).figures()
     from chesslm.eval.tracking import track_sinks
 
     return track_sinks(dataset)
@@ -302,6 +308,7 @@ def describe(module: ChessModule, recipe: Recipe, dataset: Dataset, where: torch
             "sha256": dataset.sha256,
             "splits": dataset.meta["splits"],
             "sources": dataset.meta.get("sources"),
+            **({"kinds": dataset.meta["kinds"]} if dataset.is_pairs else {}),
         },
         "trained": {
             "steps": module.steps,

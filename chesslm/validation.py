@@ -5,6 +5,7 @@ The suite ``legality`` (chesslm.eval) is the measurement; this is a few seconds 
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import chess
 import numpy as np
@@ -18,7 +19,7 @@ from chesslm.loader import NOT_ASKED, cut_batches, cut_game, pad_rows, targets_o
 from chesslm.shards import Split
 from chesslm.tokenizer import GameTokenizer, Role, TokenIds, TokenizedGame
 
-PROSE_BATCH = 4096
+TEXT_BATCH = 4096
 """Tokens: the logits of a text model's vocabulary take 16 KB each."""
 CONTINUED_PLIES = 200
 """Plies at which a move of several tokens is written out, each of whose tokens costs a forward pass of its prefix."""
@@ -74,7 +75,7 @@ def validate_prose(logits_of: Logits, split: Split, rows: int, context: int) -> 
     sizes = split.table()["bytes"].to_numpy()
     held = [i for i in range(min(rows, len(split))) if split.lengths[i] <= context]
     nats = 0.0
-    for batch in cut_batches(split.lengths[held], PROSE_BATCH):
+    for batch in cut_batches(split.lengths[held], TEXT_BATCH):
         games = [split[i] for i in held[batch]]
         ids_BT = torch.from_numpy(pad_rows([game.ids for game in games]))
         targets_BT = torch.from_numpy(pad_rows([targets_of(game) for game in games], NOT_ASKED))
@@ -82,6 +83,65 @@ def validate_prose(logits_of: Logits, split: Split, rows: int, context: int) -> 
         loss = F.cross_entropy(logits_BTV.transpose(1, 2), targets_BT[:, 1:], ignore_index=NOT_ASKED, reduction="sum")
         nats += float(loss)
     return {"val_bits_per_byte": nats / math.log(2) / max(int(sizes[held].sum()), 1)}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How well a model expects targets; arrays of shape (pairs,).
+
+    Attributes:
+        bits: -log2 of each target's probability, <eos> included.
+        tokens: of each target, <eos> included.
+        exact: whether each of them is the likeliest, so that greedy writing gives this target.
+    """
+
+    bits: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    exact: NDArray[np.bool_]
+
+    def figures(self, prefix: str = "") -> dict[str, float]:
+        """Bits a target, bits a token of it, and the share that is exact."""
+        bits = float(self.bits.sum())
+        return {
+            f"{prefix}bits_per_target": bits / max(len(self.bits), 1),
+            f"{prefix}bits_per_target_token": bits / max(int(self.tokens.sum()), 1),
+            f"{prefix}exact": float(self.exact.mean()) if len(self.exact) else 0.0,
+        }
+
+
+def score_targets(logits_of: Logits, pairs: Sequence[TokenizedGame]) -> Targets:
+    """Measure rows of pairs: a forward pass of each, nothing is written."""
+    found = Targets(np.zeros(len(pairs)), np.zeros(len(pairs), np.int64), np.zeros(len(pairs), bool))
+    lengths = np.array([len(pair) for pair in pairs])
+    order = np.argsort(lengths, kind="stable")
+    for batch in cut_batches(lengths[order], TEXT_BATCH):
+        rows = [pairs[i] for i in order[batch]]
+        ids_BT = torch.from_numpy(pad_rows([row.ids for row in rows]))
+        asked = [np.where(row.role & Role.TARGET, row.ids.astype(np.int64), NOT_ASKED) for row in rows]
+        targets_BT = torch.from_numpy(pad_rows(asked, NOT_ASKED))[:, 1:]
+        logits_BTV = logits_of(ids_BT)[:, :-1].float()
+        nats_BT = F.cross_entropy(logits_BTV.transpose(1, 2), targets_BT, ignore_index=NOT_ASKED, reduction="none")
+        right_BT = (logits_BTV.argmax(-1) == targets_BT) | (targets_BT == NOT_ASKED)
+        found.bits[order[batch]] = (nats_BT.double().sum(1) / math.log(2)).numpy()
+        found.tokens[order[batch]] = (targets_BT != NOT_ASKED).sum(1).numpy()
+        found.exact[order[batch]] = right_BT.all(1).numpy()
+    return found
+
+
+def some_pairs(split: Split, rows: int, context: int) -> list[TokenizedGame]:
+    """Pairs of a split that fit into the context, spread over it: a dataset may hold one kind after the other."""
+    taken = np.linspace(0, len(split) - 1, min(rows, len(split))).round().astype(int)
+    return [split[int(i)] for i in taken if split.lengths[i] <= context]
+
+
+def validate_pairs(logits_of: Logits, split: Split, rows: int, context: int) -> dict[str, float]:
+    """Measure on some pairs of a split.
+
+    Returns:
+        ``val_bits_per_target``, ``val_bits_per_target_token``, and ``val_exact``: the share of pairs whose target is
+        what the model writes greedily.
+    """
+    return score_targets(logits_of, some_pairs(split, rows, context)).figures("val_")
 
 
 def bare(game: TokenizedGame) -> TokenizedGame:

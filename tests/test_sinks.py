@@ -30,7 +30,7 @@ from chesslm.eval.tracking import track_sinks
 from chesslm.forks import Forks
 from chesslm.notation import ALPHABETS, get_notation, legal_spellings, next_tokens
 from chesslm.report.falls import sinks_svg
-from chesslm.run import SINKS, is_tracked
+from chesslm.run import TRACKED, is_tracked
 from chesslm.shards import open_dataset
 from chesslm.tables import METRICS
 from chesslm.tokenizer import GameTokenizer
@@ -213,7 +213,7 @@ def test_tracking_measures_what_the_suite_does(tiny_datasets: Mapping[str, Path]
     codes = [boards.to_codes(dataset.tokenizer.decode_moves(dataset.splits["val"][i].ids)) for i in range(3)]
     suite = measured(scorer, held_out(codes, pool), pool).metrics
     assert tracked == pytest.approx({key: suite[key].value for key in tracked}, rel=1e-5)
-    assert {"bits_per_move", "board_bits", "free_bits", "free_legality_bits"} <= set(tracked) <= set(SINKS)
+    assert {"bits_per_move", "board_bits", "free_bits", "free_legality_bits"} <= set(tracked) <= set(TRACKED["sinks"])
 
 
 # How sharply
