@@ -16,6 +16,7 @@ TITLES = {
     "mate-in-one": "Mate in one",
     "puzzles": "Puzzles",
     "sinks": "Loss sinks",
+    "translation": "Translation",
 }
 ON_RANDOM_GAMES = "-random"
 """What the name of a suite ends in when it was measured on random games."""
@@ -100,6 +101,15 @@ METRICS = {
     "forced_top1": About("… found", "rate", "of them that it finds likeliest"),
     "role_tokens": About("Share of tokens", "rate", "of all tokens of moves"),
     "role_loss": About("Share of the loss", "rate", "of the bits of all tokens of moves"),
+    "exact": About("Exactly right", "rate", "targets that it writes right from beginning to end"),
+    "moves_right": About("Moves right", "rate", "single moves of the target that it writes in their place"),
+    "set_f1": About("Set of moves: F1", "rate", "harmonic mean of the next two, position by position"),
+    "set_precision": About("… precision", "rate", "moves that it lists and that are legal"),
+    "set_recall": About("… recall", "rate", "legal moves that it lists"),
+    "bits_per_target": About("Bits a target", "bits", "surprise at the whole target; less is better"),
+    "floor_bits": About("… floor", "bits", "of which the choice of words, which nothing decides"),
+    "bits_per_target_token": About("Bits a token", "bits", "the same, a token of the target"),
+    "pairs_beyond_context": About("Pairs beyond context", "count", "too long for its memory; counted as wrong"),
     "share": About("Share", "rate", ""),
     "plies_beyond_context": About("Plies beyond context", "count", "too late for its memory; counted as missed"),
 }

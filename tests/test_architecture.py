@@ -19,7 +19,7 @@ PACKAGE = ROOT / "chesslm"
 TORCH_FREE = ["pgn", "notation", "boards", "shards", "config", "tokenizer", "files", "errors"]
 # No torch when imported: worker processes import them.
 LIGHT = [*TORCH_FREE, "prepare", "generate"]
-SUITES = ["legality", "selfplay", "squares", "rules", "puzzles", "probe", "world_model", "sinks"]
+SUITES = ["legality", "selfplay", "squares", "rules", "puzzles", "probe", "world_model", "sinks", "translation"]
 HEAVY = ["torch", "transformers", "lightning", "numpy", "pyarrow", "tokenizers", "chess", "rich", "jinja2"]
 VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
 

@@ -16,13 +16,15 @@ from chesslm.errors import InputError
 from chesslm.eval.games import Games, from_chance, from_dataset, from_pgn
 from chesslm.eval.intervals import difference
 from chesslm.eval.results import Result, results_object, write_results
+from chesslm.notation import TEXT
+from chesslm.pairs import sample
 from chesslm.shards import Dataset, open_dataset
 from chesslm.tables import ON_RANDOM_GAMES
 
 if TYPE_CHECKING:
     from chesslm.eval.suites import Run, Subject
 
-SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles", "sinks")
+SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles", "sinks", "translation")
 MINING = ("rules", "mate-in-one", "puzzles")
 """Suites that look for positions in games, of which they take more than the others."""
 MINED_GAMES = 5000
@@ -36,6 +38,7 @@ def evaluate(
     data: Path | None = None,
     suites: Sequence[str] = ("legality",),
     prompts: Path | None = None,
+    pairs: Path | None = None,
     engine: str | None = None,
     limit: int = 500,
     plies: int = 5000,
@@ -59,6 +62,7 @@ def evaluate(
             that ``games`` names. Without one there is neither.
         suites: what to measure.
         prompts: JSON lines for the suite ``squares``; None: prompts are made from the games.
+        pairs: JSON lines for the suite ``translation``.
         engine: UCI command that finds puzzles.
         limit: games taken at most, a seeded sample; positions are looked for in more (``MINED_GAMES``).
         plies: where a move takes several tokens, the legal moves are looked at on so many plies; 0: on all.
@@ -77,8 +81,9 @@ def evaluate(
         InputError: bad usage or bad input; nothing is written then.
         FailureError: the disk is full, or a worker was killed.
     """
-    _check(suites, games, random, limit, plies, prompts, [json_file, html_file])
+    _check(suites, games, random, limit, plies, prompts, pairs, [json_file, html_file])
     dataset = _training_games(games, data)
+    given = sample(pairs, limit, seed) if pairs else []
     with ExitStack() as stack:
         pool = stack.enter_context(parallel.processes(workers))
         progress = stack.enter_context(_progress(quiet))
@@ -93,13 +98,15 @@ def evaluate(
         from chesslm.eval.suites import Run, baselines, model_subject
         from chesslm.model import load_model
 
-        loaded = [load_model(name, notation, device, precision) for name in models]
+        # What writes no moves of its own accord can still write text.
+        default = TEXT if "translation" in suites else None
+        loaded = [load_model(name, notation, device, precision, default) for name in models]
         _check_notations(suites, [each.tokenizer.notation.name for each in loaded])
-        run = Run(chosen, mined, dataset, plies, told, prompts, engine, seed, pool, progress.bar)
+        run = Run(chosen, mined, dataset, plies, told, prompts, given, engine, seed, pool, progress.bar)
         subjects = [model_subject(each, _about_model(each, told)) for each in loaded]
         subjects += baselines(run) if "legality" in suites else []
         found = _measure(subjects, run, suites)
-    about = _about_data(chosen, prompts, seed)
+    about = _about_data(chosen, prompts or pairs, seed)
     objects = [results_object(each.about, about, results) for each, results in zip(subjects, found, strict=True)]
     for each, results in list(zip(objects, found, strict=True))[1 : len(loaded)]:
         each["difference_to_first"] = _differences(results, found[0])
@@ -142,6 +149,7 @@ def _check(
     limit: int,
     plies: int,
     prompts: Path | None,
+    pairs: Path | None,
     outputs: Sequence[Path | None],
 ) -> None:
     for suite in suites:
@@ -151,7 +159,11 @@ def _check(
         raise InputError("--limit takes a number of games of 1 or more, --random and --plies one of 0 or more")
     if prompts and "squares" not in suites:
         raise InputError("--prompts is for the suite squares: add --suite squares")
-    needs_none = {"selfplay", "rules", *(("squares",) if prompts else ())}
+    if bool(pairs) != ("translation" in suites):
+        raise InputError(
+            "the suite translation takes --pairs FILE, of chesslm generate --pairs, and no other suite does"
+        )
+    needs_none = {"selfplay", "rules", "translation", *(("squares",) if prompts else ())}
     if games is None and not random and not needs_none.issuperset(suites):
         raise InputError("no games to measure on; give --games a PGN or a dataset folder, or --random a number")
     for path in outputs:
@@ -185,10 +197,10 @@ def _read(games: str, limit: int, seed: int, pool: Executor) -> Games:
     return from_pgn(games, limit, seed, pool)
 
 
-def _about_data(chosen: dict[str, Games], prompts: Path | None, seed: int) -> dict[str, Any]:
+def _about_data(chosen: dict[str, Games], file: Path | None, seed: int) -> dict[str, Any]:
     """The games, the random ones beside the others if there are both."""
     if not chosen:
-        path, digest = (str(prompts), files.sha256(prompts)) if prompts else ("none", None)
+        path, digest = (str(file), files.sha256(file)) if file else ("none", None)
         return {"path": path, "sha256": digest, "games": 0, "seed": seed}
     about = {
         name: {"path": games.path, "sha256": games.sha256, "games": len(games.games), "seed": seed}

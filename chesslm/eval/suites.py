@@ -33,7 +33,9 @@ from chesslm.eval.sinks import sinks
 from chesslm.eval.squares import NOTATIONS, squares
 from chesslm.eval.steppers import ModelStepper
 from chesslm.eval.tactics import engine_puzzles, mates_in_one
+from chesslm.eval.translation import translation
 from chesslm.model import LoadedModel
+from chesslm.pairs import Pair
 from chesslm.shards import Dataset
 
 Bar = Callable[[str, int | None], Progress]
@@ -51,6 +53,7 @@ class Run:
         plies: for several tokens a move, legal moves are looked at on so many plies; 0: on all.
         told: whether a model that takes conditions is told what is known of each game.
         prompts: file of square prompts; None: made from the games.
+        pairs: for the suite ``translation``.
         engine: UCI command that finds puzzles.
         seed: of everything random.
         pool: processes for the rules of chess.
@@ -63,6 +66,7 @@ class Run:
     plies: int
     told: bool
     prompts: Path | None
+    pairs: list[Pair]
     engine: str | None
     seed: int
     pool: Executor
@@ -224,6 +228,15 @@ def of_sinks(run: Run) -> Measure:
     return measure
 
 
+def of_translation(run: Run) -> Measure:
+    """Suite ``translation``: needs pairs, and models of text."""
+
+    def result(loaded: LoadedModel, scorer: Scorer, advance: Progress) -> Result:
+        return translation(scorer, ModelStepper(loaded), run.pairs, run.seed, advance)
+
+    return _of_models("translation", run, len(run.pairs), result)
+
+
 def _of_models(suite: str, run: Run, total: int, result: Callable[[LoadedModel, Scorer, Progress], Result]) -> Measure:
     """A suite that says nothing of the baselines; ``total`` is what its progress comes to."""
 
@@ -249,4 +262,5 @@ SUITES: dict[str, Callable[[Run], Measure]] = {
     "mate-in-one": of_mates,
     "puzzles": of_puzzles,
     "sinks": of_sinks,
+    "translation": of_translation,
 }

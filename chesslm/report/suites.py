@@ -12,6 +12,7 @@ KINDS, ENDING = "illegal", "ending"
 MOVES, PLIES = ("move", "moves"), ("ply", "plies")
 GAMES, POSITIONS = ("game", "games"), ("position", "positions")
 TOKENS, ALL_TOKENS = ("token", "tokens"), ("token in all", "tokens in all")
+PAIRS = ("pair", "pairs")
 BREAKDOWNS = {
     "source": "By source of the games",
     "phase": "By phase of the game",
@@ -130,6 +131,11 @@ def _sinks(by: Objects) -> Iterator[Block]:
     )
 
 
+def _translation(by: Objects) -> Iterator[Block]:
+    yield block("Exactly right, by kind of pair", "", [by_group("kind", "", by, "exact", PAIRS)])
+    yield block("Bits a target, by kind of pair", "", [by_group("kind", "", by, "bits_per_target", PAIRS)])
+
+
 def _no_figures(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
     yield from ()
 
@@ -181,6 +187,11 @@ SUITES = {
         "several do.",
         _no_figures,
         _sinks,
+    ),
+    "translation": Suite(
+        "It reads a game or a position in one language and writes it in another: UCI, SAN, FEN, English.",
+        _no_figures,
+        _translation,
     ),
 }
 """What a section shows; a suite that is not known is shown as ``legality`` is."""
