@@ -272,6 +272,31 @@ def evaluate(
 
 
 @app.command()
+def transfer(
+    study: Annotated[Path, typer.Argument(help="TOML with [study], [model], [train] and [arms.NAME]; see docs.")],
+    out: Annotated[Path, typer.Option(help="Folder for cells and study.json; a study that was stopped goes on.")],
+    workers: Annotated[int, typer.Option(help="Cells trained at a time; 0: one a core.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what it buys to start from other weights: arms x game counts x seeds."""
+    from chesslm.transfer import transfer
+    from chesslm.transferred import markdown
+
+    print("\n".join(markdown(transfer(study, out, workers=workers, quiet=quiet)["rows"])))
+
+
+@app.command()
+def plot(
+    path: Annotated[Path, typer.Argument(help="The folder of a study, from chesslm transfer.")],
+    out: Annotated[Path, typer.Option(help="The .svg to write.")],
+) -> None:
+    """Draw the figure of a study."""
+    from chesslm.plots import plot
+
+    plot(path, out)
+
+
+@app.command()
 def play(
     model: Model = None,
     color: Annotated[str, typer.Option(help="Your colour: white, black or random.")] = "white",

@@ -58,6 +58,9 @@ class TrainConfig:
         final: share of the peak rate that is left at the end.
         clip: largest norm of the gradient.
         hints: share of the moves before which the moved piece is named, in a dataset prepared with ``--hints``.
+        max_games: train on a seeded sample of so many games; 0: on all. Smaller samples of a seed lie in larger ones.
+        patience: validations without a better one after which the rate is quartered, and after the second such cut the
+            run ends; the best weights are kept. 0: never.
         max_steps, max_tokens, max_minutes: the budget; 0 is none, and the first one reached ends the run. Tokens
             are real ones, without padding.
         precision: auto, fp32 or bf16.
@@ -78,6 +81,8 @@ class TrainConfig:
     final: float = 0.01
     clip: float = 1.0
     hints: float = 0.0
+    max_games: int = 0
+    patience: int = 0
     max_steps: int = 0
     max_tokens: int = 0
     max_minutes: float = 0.0
@@ -212,6 +217,8 @@ def _check(recipe: Recipe) -> None:
         "final",
         "weight_decay",
         "hints",
+        "max_games",
+        "patience",
         "max_steps",
         "max_tokens",
         "max_minutes",

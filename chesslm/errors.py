@@ -1,6 +1,6 @@
 """The two ways in which a command ends badly by the user's hand or the machine's.
 
-``chesslm.cli.main`` turns both into one line on stderr; from Python they are ordinary exceptions.
+``chesslm.endings`` turns both into one line on stderr; from Python they are ordinary exceptions.
 """
 
 

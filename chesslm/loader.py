@@ -17,6 +17,7 @@ rank of several takes every n-th batch.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from chesslm.shards import Split
 from chesslm.tokenizer import PAD, Role, TokenizedGame
 
 BUCKET_GAMES = 8192
+SAMPLE = 2**31
+"""Where an epoch's number stands in other seeds: of the choice of games."""
 NOT_ASKED = -100
 """The target that ``cross_entropy`` passes over."""
 GIVEN = Role.GAME_BEGINS | Role.CONDITION | Role.HINT
@@ -42,6 +45,7 @@ class GameBatches:
         context: games are cut to this many tokens, after a whole move.
         seed: of the order and of the hints.
         hints: share of the moves whose hint is shown, where the games have any.
+        games: train on a seeded sample of so many; 0: on all. A smaller sample lies in a larger one.
         rank, ranks: this process's share of the batches.
     """
 
@@ -50,6 +54,7 @@ class GameBatches:
     context: int
     seed: int
     hints: float = 0.0
+    games: int = 0
     rank: int = 0
     ranks: int = 1
     epoch: int = field(default=0, init=False)
@@ -71,7 +76,7 @@ class GameBatches:
 
     def plan(self, epoch: int) -> list[NDArray[np.int64]]:
         """The games of each of this rank's batches in an epoch."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        order = self._sample[np.random.default_rng([self.seed, epoch]).permutation(len(self._sample))]
         lengths = np.minimum(self.split.lengths, self.context)
         batches: list[NDArray[np.int64]] = []
         for start in range(0, len(order), BUCKET_GAMES):
@@ -83,6 +88,13 @@ class GameBatches:
         # Every rank gets the same number, or the others would wait for it for ever.
         whole = len(batches) - len(batches) % self.ranks if len(batches) >= self.ranks else len(batches)
         return batches[self.rank : whole : self.ranks]
+
+    @cached_property
+    def _sample(self) -> NDArray[np.int64]:
+        """The games to train on."""
+        if not self.games:
+            return np.arange(len(self.split))
+        return np.random.default_rng([self.seed, SAMPLE]).permutation(len(self.split))[: self.games]
 
     def _batch(self, games: NDArray[np.int64]) -> dict[str, Any]:
         rows = [cut_game(self._shown(int(game)), self.context) for game in games]

@@ -13,6 +13,9 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from chesslm.config import TrainConfig
 
+CUT, CUTS = 0.25, 2
+"""What is left of the rate where patience ends, and how often that happens before the run does."""
+
 
 class MuonAdamW(Optimizer):
     """Muon and AdamW stepped together, so that clipping, schedules and resume see one optimizer.

@@ -166,6 +166,8 @@ class Recorder(L.Callback):
         self.run, self.dataset, self.measure, self.track = run, dataset, measure, track
         self.autocast, self.keep, self.quiet = autocast, keep, quiet
         self.validation: dict[str, float] = {}
+        self._best: dict[str, torch.Tensor] = {}
+        self._worse = 0
         self.stopped_by: int | None = None
         self.diverged = False
         self._since_log: dict[str, float] = dict.fromkeys(SUMS, 0.0)
@@ -181,11 +183,13 @@ class Recorder(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to log the rows that the whole one would have."""
-        return {"since_log": self._since_log, "validation": self.validation}
+        patience = {"best": self._best, "worse": self._worse}
+        return {"since_log": self._since_log, "validation": self.validation, **patience}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
         self._since_log, self.validation = state_dict["since_log"], state_dict["validation"]
+        self._best, self._worse = state_dict["best"], state_dict["worse"]
 
     def _stop(self, signum: int, frame: Any) -> None:
         if self.stopped_by is not None:
@@ -210,7 +214,9 @@ class Recorder(L.Callback):
         done = module.progress() >= 1.0
         val_every = module.settings.val_every
         if done or (val_every and step % val_every == 0):
-            row = self.validation = self._ask(module, self.measure)
+            row = self._ask(module, self.measure)
+            self._judge(module, row)
+            done = module.progress() >= 1.0
         if done or row or step % LOG_STEPS == 0:
             self._log(module, step, row)
         if done or is_tracked(step):
@@ -258,6 +264,20 @@ class Recorder(L.Callback):
             return measure(logits_of, int(model.config.max_position_embeddings))
         finally:
             model.train()
+
+    def _judge(self, module: "ChessModule", figures: dict[str, float]) -> None:
+        """Keep the figures; with patience, keep the best weights, go back to them, and cut the rate, or end the run."""
+        patience = module.settings.patience
+        bits = next(iter(figures.values()))
+        if not patience or not self.validation or bits < next(iter(self.validation.values())):
+            self.validation, self._worse = figures, 0
+            if patience:
+                self._best = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+            return
+        self._worse += 1
+        if self._worse >= patience or module.progress() >= 1.0:
+            module.load_state_dict(self._best)
+            module.cuts, self._worse = module.cuts + 1, 0
 
     def _log(self, module: "ChessModule", step: int, validation: dict[str, float]) -> None:
         since = self._since_log

@@ -42,7 +42,7 @@ from chesslm.model import (
     resolve_precision,
     save_checkpoint,
 )
-from chesslm.optim import make_optimizer, rate
+from chesslm.optim import CUT, CUTS, make_optimizer, rate
 from chesslm.run import Measure, Recorder, RunFolder
 from chesslm.shards import Dataset, open_dataset
 from chesslm.text_tokenizer import TextTokenizer
@@ -50,6 +50,7 @@ from chesslm.tokenizer import GameTokenizer
 from chesslm.validation import score_targets, some_pairs, validate, validate_pairs, validate_prose
 
 HEAD_POSITIONS = 1024
+COUNTERS = ("steps", "tokens", "games", "cuts", "minutes")
 
 
 def loss_sum(model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -78,7 +79,7 @@ class ChessModule(L.LightningModule):
     def __init__(self, model: PreTrainedModel, train: TrainConfig) -> None:
         super().__init__()
         self.model, self.settings = model, train
-        self.steps = self.tokens = self.games = 0
+        self.steps = self.tokens = self.games = self.cuts = 0
         self.minutes = 0.0
         self.last_tokens = self.last_moves = 0
 
@@ -100,8 +101,10 @@ class ChessModule(L.LightningModule):
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
 
     def progress(self) -> float:
-        """The share of the budget that is spent, in [0, 1]."""
+        """The share of the budget that is spent, in [0, 1]; all of it once patience is at its end."""
         budget = self.settings
+        if self.cuts > CUTS:
+            return 1.0
         limits = (
             (self.steps, budget.max_steps),
             (self.tokens, budget.max_tokens),
@@ -119,13 +122,13 @@ class ChessModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates for this step."""
-        share = rate(self.progress(), self.settings)
+        share = rate(self.progress(), self.settings) * CUT**self.cuts
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak"] * share
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters and the state of the random numbers."""
-        checkpoint["counters"] = {name: getattr(self, name) for name in ("steps", "tokens", "games", "minutes")}
+        checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
         checkpoint["rng"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -271,7 +274,9 @@ def _fit(
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     context = int(module.model.config.max_position_embeddings)
-    batches = GameBatches(dataset.splits["train"], settings.batch_tokens, context, settings.seed, settings.hints)
+    batches = GameBatches(
+        dataset.splits["train"], settings.batch_tokens, context, settings.seed, settings.hints, settings.max_games
+    )
     module.model.train()
     trainer = L.Trainer(
         accelerator="gpu" if where.type == "cuda" else where.type,

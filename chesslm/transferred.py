@@ -1,0 +1,226 @@
+"""What a study found: figures by arm and game count, and effective data transferred (Hernandez et al. 2021).
+
+    cells (arm, games, seed, bits a move, ...) -> rows: mean over seeds, difference from scratch, D_E and D_T
+
+D_E, the effective data of an arm at D_F games, is the number of games from which scratch would have reached the same
+loss, and D_T = D_E - D_F what the other weights were worth. Scratch's curve is piecewise linear in log loss over log
+games, through its means; beyond its smallest and largest count nothing is said but that.
+
+Intervals are over seeds alone: all cells are measured on the same games. Few seeds say little of their own spread, so
+it is pooled over the arms at each game count, and means vary with Student's t of the pooled degrees of freedom. Seeds
+are paired, since those of all arms draw the same games in the same order: differences are taken seed by seed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+SCRATCH = "scratch"
+LOSS = "bits_per_move"
+FIGURES = (LOSS, "legal_argmax", "legal_mass")
+DRAWS = 2000
+POWER = 0.8
+"""With which the smallest effect that a study could have seen is stated."""
+
+Cells = Sequence[Mapping[str, Any]]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The pooled spread of one figure over seeds: standard deviation of a cell, and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+    def half(self, n: int) -> float:
+        """Half the width of a 95 % interval of a mean of n seeds; NaN where the spread is not known."""
+        return float(stats.t.ppf(0.975, self.freedom) * self.deviation / n**0.5) if self.freedom else float("nan")
+
+    def detectable(self, n: int) -> float:
+        """The effect that a mean over n seeds shows in 80 % of studies."""
+        reach = stats.t.ppf(0.975, self.freedom) + stats.t.ppf(POWER, self.freedom) if self.freedom else float("nan")
+        return float(reach * self.deviation / n**0.5)
+
+
+def pooled(groups: Iterable[Floats]) -> Spread:
+    """The spread within groups of values, each about its own mean."""
+    several = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in several)
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in several)
+    return Spread((squares / freedom) ** 0.5 if freedom else 0.0, freedom)
+
+
+def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
+    """A row for every arm and game count.
+
+    Args:
+        cells: as in ``study.json``.
+        seed: of the draws behind the intervals of effective data.
+
+    Returns:
+        Rows with ``arm``, ``games``, ``seeds``, ``differs``; each figure's mean over seeds with low, high and n (of
+        seeds) on human games, and with ``-random`` on random ones; ``difference``: bits a move less scratch's, with
+        ``detectable``, the smallest that would have been seen; ``effective_games`` and ``transferred``, whose ends
+        are None where they lie ``beyond`` scratch's largest count, or ``below`` its smallest.
+    """
+    draw = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    for arm, games in dict.fromkeys((cell["arm"], cell["games"]) for cell in cells):
+        mine = _of(cells, arm, games)
+        row: dict[str, Any] = {"arm": arm, "games": games, "seeds": len(mine), "differs": mine[0]["differs"]}
+        for suite, ending in (("legality", ""), ("legality-random", "-random")):
+            for figure in FIGURES:
+                row[f"{figure}{ending}"] = _mean(cells, arm, games, suite, figure)
+        if arm != SCRATCH:
+            row |= _against_scratch(cells, arm, games, draw)
+        rows.append(row)
+    return rows
+
+
+def _of(cells: Cells, arm: str, games: int) -> Cells:
+    return [cell for cell in cells if (cell["arm"], cell["games"]) == (arm, games)]
+
+
+def _values(cells: Cells, suite: str = "legality", figure: str = LOSS) -> Floats:
+    return np.array([float(cell["suites"][suite][figure]["value"]) for cell in cells])
+
+
+def _arms(cells: Cells, games: int) -> list[Cells]:
+    """The cells of each arm at a game count."""
+    return [_of(cells, arm, games) for arm in dict.fromkeys(cell["arm"] for cell in cells)]
+
+
+def _figure(value: float, half: float, n: int) -> dict[str, Any]:
+    known = bool(np.isfinite(half))
+    return {"value": value, "low": value - half if known else None, "high": value + half if known else None, "n": n}
+
+
+def _mean(cells: Cells, arm: str, games: int, suite: str, figure: str) -> dict[str, Any]:
+    spread = pooled(_values(each, suite, figure) for each in _arms(cells, games))
+    mine = _values(_of(cells, arm, games), suite, figure)
+    return _figure(float(mine.mean()), spread.half(len(mine)), len(mine))
+
+
+def _differences(cells: Cells, arm: str, games: int) -> Floats:
+    """Bits a move less scratch's at the same seed."""
+    of_arm, of_scratch = ({cell["seed"]: cell for cell in _of(cells, name, games)} for name in (arm, SCRATCH))
+    seeds = [seed for seed in of_arm if seed in of_scratch]
+    return _values([of_arm[seed] for seed in seeds]) - _values([of_scratch[seed] for seed in seeds])
+
+
+def _against_scratch(cells: Cells, arm: str, games: int, draw: np.random.Generator) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    mine = _differences(cells, arm, games)
+    others = [name for name in dict.fromkeys(cell["arm"] for cell in cells) if name != SCRATCH]
+    if len(mine):
+        spread = pooled(_differences(cells, name, games) for name in others)
+        found["difference"] = _figure(float(mine.mean()), spread.half(len(mine)), len(mine))
+        found["detectable"] = spread.detectable(len(mine)) if spread.freedom else None
+    counts = sorted({cell["games"] for cell in cells if cell["arm"] == SCRATCH})
+    if len(counts) > 1:
+        found |= _transferred(cells, arm, games, counts, draw)
+    return found
+
+
+def effective_games(loss: float, counts: Sequence[int], scratch: Floats) -> float:
+    """The number of games from which scratch reaches a loss.
+
+    Args:
+        loss: of the arm.
+        counts: scratch's game counts, rising, (K,).
+        scratch: its loss at each, (K,); made to fall, since more games that made it worse are noise.
+
+    Returns:
+        Games; infinite beyond its largest count, 0 below its smallest.
+    """
+    # a draw from a wide interval may lie below 0
+    loss, falling = max(loss, 1e-6), np.maximum(np.minimum.accumulate(scratch), 1e-6)
+    if loss < falling[-1]:
+        return float("inf")
+    if loss > falling[0]:
+        return 0.0
+    return float(np.exp(np.interp(-np.log(loss), -np.log(falling), np.log(counts))))
+
+
+def _transferred(
+    cells: Cells, arm: str, games: int, counts: Sequence[int], draw: np.random.Generator
+) -> dict[str, Any]:
+    mine = _values(_of(cells, arm, games))
+    scratch = [_values(_of(cells, SCRATCH, count)) for count in counts]
+    spreads = {count: pooled(_values(each) for each in _arms(cells, count)) for count in {*counts, games}}
+    means = np.array([each.mean() for each in scratch])
+    value = effective_games(float(mine.mean()), counts, means)
+
+    def drawn(spread: Spread, n: int) -> float:
+        return float(draw.standard_t(spread.freedom)) * spread.deviation / n**0.5
+
+    low = high = float("nan")
+    if all(spread.freedom for spread in spreads.values()):
+        every = [
+            effective_games(
+                float(mine.mean()) + drawn(spreads[games], len(mine)),
+                counts,
+                means + [drawn(spreads[count], len(each)) for count, each in zip(counts, scratch, strict=True)],
+            )
+            for _ in range(DRAWS)
+        ]
+        low, high = map(float, np.sort(every)[[int(0.025 * DRAWS), int(0.975 * DRAWS) - 1]])
+
+    def shown(end: float, less: float) -> float | None:
+        return end - less if 0 < end < float("inf") else None
+
+    return {
+        "effective_games": {key: shown(end, 0) for key, end in (("value", value), ("low", low), ("high", high))},
+        "transferred": {key: shown(end, games) for key, end in (("value", value), ("low", low), ("high", high))},
+        "beyond": {key: end == float("inf") for key, end in (("value", value), ("low", low), ("high", high))},
+        "below": {key: end == 0.0 for key, end in (("value", value), ("low", low), ("high", high))},
+        "scratch_games": [counts[0], counts[-1]],
+    }
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows as the lines of a Markdown table; rates in per cent, intervals in brackets."""
+    titles = (
+        "arm", "games", "seeds", "bits a move", "less scratch", "legal %", "random games: bits", "legal %",
+        "worth games of scratch",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
+    for row in sorted(rows, key=lambda row: row["games"]):
+        lost, worth = row.get("difference"), row.get("effective_games")
+        cells = (
+            row["arm"] + (" *" if row["differs"] else ""),
+            f"{row['games']:,}",
+            str(row["seeds"]),
+            _shown(row[LOSS], "{:.3f}"),
+            _shown(lost, "{:+.3f}") if lost else "",
+            _shown(row["legal_argmax"], "{:.1f}", 100),
+            _shown(row[f"{LOSS}-random"], "{:.2f}"),
+            _shown(row["legal_argmax-random"], "{:.1f}", 100),
+            _worth(row) if worth else "",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    differs = {row["arm"]: row["differs"] for row in rows if row["differs"]}
+    return lines + ([""] if differs else []) + [f"\\* {arm}: {words}." for arm, words in differs.items()]
+
+
+def _shown(figure: Mapping[str, Any], form: str, times: float = 1.0) -> str:
+    value, low, high = (figure[key] for key in ("value", "low", "high"))
+    ends = "" if low is None else f" ({form.format(low * times)} to {form.format(high * times)})"
+    return form.format(value * times) + ends
+
+
+def _worth(row: Mapping[str, Any]) -> str:
+    smallest, largest = row["scratch_games"]
+
+    def end(key: str) -> str:
+        if row["beyond"][key]:
+            return f"> {largest:,}"
+        return f"< {smallest:,}" if row["below"][key] else f"{row['effective_games'][key]:,.0f}"
+
+    known = row["effective_games"]["low"] is not None or row["beyond"]["low"] or row["below"]["low"]
+    return end("value") + (f" ({end('low')} to {end('high')})" if known else "")

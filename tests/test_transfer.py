@@ -1,0 +1,223 @@
+"""The study of transfer: cells are ordinary runs, done once; what is said of them follows from their figures."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Cli
+from safetensors.torch import load_file
+
+from chesslm.errors import InputError
+from chesslm.loader import GameBatches
+from chesslm.shards import open_dataset
+from chesslm.transfer import Cell, read_study, transfer
+from chesslm.transferred import effective_games, markdown, pooled, summarize
+
+STUDY = """
+[study]
+data = "{data}"
+games = [40]
+rates = [0.5, 1.0]
+test_games = 3
+random_games = 2
+[model]
+layers = 1
+width = 16
+heads = 1
+[train]
+batch_tokens = 512
+val_every = 4
+val_games = 4
+patience = 2
+max_steps = 12
+precision = "fp32"
+[arms.scratch]
+[arms.control]
+init.model = "{model}"
+rates = [1.0]
+differs = "a larger body"
+"""
+
+
+@pytest.fixture
+def study(tiny_dataset: Path, tiny_model: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(data=tiny_dataset, model=tiny_model))
+    return path
+
+
+def test_a_study_killed_in_the_middle_finishes_with_the_missing_cells(study: Path, tmp_path: Path) -> None:
+    broken, first = tmp_path / "broken", "scratch-40-seed1-rate0.5"
+    command = [sys.executable, "-m", "chesslm", "transfer", str(study), "--out", str(broken), "--workers", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        while not (broken / "cells" / f"{first}.json").exists():
+            assert process.poll() is None, process.communicate()[1].decode()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (broken / "study.json").exists()
+    before = (broken / "cells" / f"{first}.json").stat().st_mtime_ns
+    resumed, whole = transfer(study, broken, workers=1, quiet=True), transfer(study, tmp_path / "whole", 1, quiet=True)
+    assert (broken / "cells" / f"{first}.json").stat().st_mtime_ns == before
+    assert resumed["rows"] == whole["rows"]
+    assert resumed == transfer(study, broken, workers=1, quiet=True) == json.loads((broken / "study.json").read_text())
+    assert {cell["arm"] for cell in whole["cells"]} == {"scratch", "control"}
+    tried = {cell["rate"]: cell["validation"]["val_bits_per_move"] for cell in whole["trials"]}
+    assert tried[whole["rates"]["scratch"]] == min(tried.values())
+
+    study.write_text(study.read_text().replace("val_every = 4", "val_every = 3"))
+    with pytest.raises(InputError, match="another recipe"):
+        transfer(study, broken, workers=1, quiet=True)
+
+
+def test_a_cell_ends_with_its_best_weights(study: Path, tmp_path: Path) -> None:
+    """At an absurd rate the loss rises at once; patience cuts it three times and gives the best validation."""
+    text = (
+        study.read_text().replace("rates = [0.5, 1.0]", "rates = [30.0]").replace("max_steps = 12", "max_steps = 900")
+    )
+    study.write_text(text.split("[arms.control]")[0])
+    found = transfer(study, tmp_path / "out", workers=1, quiet=True)["cells"][0]
+    log = np.genfromtxt(tmp_path / "out/cells/scratch-40-seed1-rate30/run/metrics.csv", delimiter=",", names=True)
+    bits = log["val_bits_per_move"][~np.isnan(log["val_bits_per_move"])]
+    assert found["trained"]["steps"] < 900
+    assert found["validation"]["val_bits_per_move"] == pytest.approx(bits.min(), rel=1e-4)
+    assert load_file(tmp_path / "out/cells/scratch-40-seed1-rate30/model.safetensors")
+
+
+def test_smaller_samples_lie_in_larger_ones(tiny_dataset: Path) -> None:
+    split = open_dataset(tiny_dataset).splits["train"]
+
+    def chosen(games: int, seed: int, epoch: int = 0) -> set[int]:
+        batches = GameBatches(split, 512, 512, seed, games=games)
+        return {int(game) for batch in batches.plan(epoch) for game in batch}
+
+    assert len(chosen(20, 1)) == 20
+    assert chosen(20, 1) == chosen(20, 1, epoch=3) < chosen(50, 1) < chosen(0, 1)
+    assert chosen(20, 1) != chosen(20, 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[arms.scratch]", "[arms.plain]", "no [arms.scratch]"),
+        ("games = [40]", "games = 40", "games of [arms.scratch] is a list"),
+        ("games = [40]", "games = [40000]", "wants 40000 games"),
+        ("rates = [0.5, 1.0]", "rate = 1.0", "unknown key 'rate' in [study]"),
+        ("[arms.control]", "[arms.control]\nlayers = 1", "unknown key 'layers' in [arms.control]"),
+        ("test_games = 3", "test_games = -3", "test_games is a number"),
+        ("layers = 1", "layers = ", "not TOML"),
+        ('differs = "a larger body"', 'data = "{other}"', "must hold the games"),
+    ],
+)
+def test_bad_studies(
+    cli: Cli, study: Path, text_dataset_with_other_split: Path, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    study.write_text(study.read_text().replace(old, new.replace("{other}", str(text_dataset_with_other_split))))
+    ended = cli("transfer", study, "--out", tmp_path / "out", "--quiet")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert says in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def text_dataset_with_other_split(tiny_pgn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from chesslm.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("other") / "data"
+    prepare([str(tiny_pgn)], folder, val=0.1, test=0.1, seed=2, workers=1, quiet=True)
+    return folder
+
+
+def test_validations_come_more_rarely_with_more_games(study: Path) -> None:
+    arm = read_study(study).arms[0]
+    recipes = [Cell(arm, games, 1, 0.5).recipe(smallest=40).train for games in (40, 160)]
+    assert [(each.max_games, each.val_every) for each in recipes] == [(40, 4), (160, 8)]
+    assert recipes[0].learning_rate == 0.5 * arm.recipe.train.learning_rate
+
+
+def test_effective_games_lie_on_scratchs_curve() -> None:
+    counts, losses = [100, 400, 1600], np.array([8.0, 4.0, 2.0])
+    assert effective_games(4.0, counts, losses) == pytest.approx(400)
+    # halfway in log loss is halfway in log games
+    assert effective_games(32**0.5, counts, losses) == pytest.approx(200)
+    assert effective_games(1.9, counts, losses) == float("inf")
+    assert effective_games(8.1, counts, losses) == 0
+    # a larger count that came out worse is taken for noise
+    assert effective_games(4.0, counts, np.array([8.0, 4.0, 4.5])) == pytest.approx(1600)
+
+
+def cell(arm: str, games: int, seed: int, bits: float) -> dict[str, Any]:
+    figures = {
+        key: {"value": value} for key, value in (("bits_per_move", bits), ("legal_argmax", 0.5), ("legal_mass", 0.5))
+    }
+    return {
+        "arm": arm,
+        "games": games,
+        "seed": seed,
+        "differs": "",
+        "suites": {"legality": figures, "legality-random": figures},
+    }
+
+
+def test_what_a_study_says() -> None:
+    noise = {1: -0.02, 2: 0.0, 3: 0.02}
+    cells = [
+        cell(arm, games, seed, bits + off)
+        for arm, worth in (("scratch", 1), ("helped", 2), ("harmed", 0.5), ("far", 40))
+        for games, bits in ((g, 10 * (g * worth) ** -0.1) for g in (100, 400, 1600))
+        for seed, off in noise.items()
+    ]
+    rows = {(row["arm"], row["games"]): row for row in summarize(cells)}
+    helped = rows["helped", 400]
+    assert helped["effective_games"]["value"] == pytest.approx(800, rel=1e-6)
+    assert helped["effective_games"]["low"] < 800 < helped["effective_games"]["high"]
+    assert helped["transferred"]["value"] == pytest.approx(400, rel=1e-6)
+    # Seeds move all arms together, so differences are known better than the figures are.
+    assert helped["difference"]["high"] < 0 < rows["harmed", 400]["difference"]["low"]
+    assert helped["detectable"] == pytest.approx(0, abs=1e-9)
+    assert pooled([np.array([-0.02, 0.0, 0.02])] * 4).half(3) == pytest.approx(
+        helped["bits_per_move"]["high"] - helped["bits_per_move"]["value"]
+    )
+    assert rows["harmed", 100]["below"]["value"]
+    assert rows["harmed", 400]["transferred"]["value"] == pytest.approx(-200, rel=1e-6)
+    assert rows["far", 400]["beyond"]["value"] and rows["far", 400]["effective_games"]["value"] is None
+    assert "effective_games" not in rows["scratch", 100]
+    table = "\n".join(markdown(list(rows.values())))
+    assert "> 1,600" in table and "< 100" in table and "| 800 (" in table
+
+
+def test_the_interval_of_effective_games_covers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies simulated from a known power law: the truth lies within about 95 % of the intervals."""
+    monkeypatch.setattr("chesslm.transferred.DRAWS", 400)
+    draw, inside, studies = np.random.default_rng(5), 0, 60
+    for n in range(studies):
+        cells = [
+            cell(arm, games, seed, 10 * (games * worth) ** -0.1 + draw.normal(0, 0.03))
+            for arm, worth in (("scratch", 1), ("a", 2), ("b", 1.5))
+            for games in (500, 2000, 8000)
+            for seed in (1, 2, 3)
+        ]
+        row = next(row for row in summarize(cells, seed=n) if (row["arm"], row["games"]) == ("a", 2000))
+        low, high = (row["effective_games"][end] for end in ("low", "high"))
+        low = low or (float("inf") if row["beyond"]["low"] else 0.0)
+        high = high or (float("inf") if row["beyond"]["high"] else 0.0)
+        inside += low <= 4000 <= high
+    assert inside >= 53
+
+
+def test_plots(cli: Cli, study: Path, tmp_path: Path) -> None:
+    cells = [cell(arm, games, seed, 9 - seed) for arm in ("scratch", "text") for games in (10, 20) for seed in (1, 2)]
+    (tmp_path / "study.json").write_text(json.dumps({"rows": summarize(cells)}))
+    assert cli("plot", tmp_path, "--out", tmp_path / "a.svg").code == 0
+    drawn = (tmp_path / "a.svg").read_text()
+    assert drawn.startswith("<?xml") and "scratch" in drawn and "training games" in drawn
+    assert cli("plot", tmp_path / "study.json", "--out", tmp_path / "b.svg").code == 0
+    assert (tmp_path / "b.svg").read_text() == drawn
+    for arguments, says in ((("a.svg", "c.png"), "SVG"), (("none", "c.svg"), "nothing to draw")):
+        ended = cli("plot", tmp_path / arguments[0], "--out", tmp_path / arguments[1])
+        assert ended.code == 2 and says in ended.err
