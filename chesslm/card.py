@@ -34,7 +34,7 @@ def model_card(about: dict[str, Any]) -> str:
         HEADER.format(license="apache-2.0", tags=f"chess, chesslm, {notation}"),
         "# A chess-move language model",
         "",
-        f"GPT-2 trained from scratch on chess games written in `{notation}`. It was shown moves only, never a board.",
+        f"{_from(about)} chess games written in `{notation}`. It was shown moves only, never a board.",
         "",
         *_how(about),
         *_figures(about.get("validation") or {}),
@@ -61,6 +61,20 @@ def model_card(about: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _from(about: dict[str, Any]) -> str:
+    start = about.get("init")
+    if not start:
+        return "GPT-2 trained from scratch on"
+    parts = (
+        f"{start['layers']} layers",
+        f"{start['positions']} positions",
+        f"embeddings: {start['embeddings']}",
+        *(["weights permuted within each tensor"] if start["shuffled"] else []),
+        *([f"not trained: {start['frozen']}"] if start["frozen"] != "none" else []),
+    )
+    return f"The weights of `{start['model']}` ({', '.join(parts)}) trained on"
+
+
 def _prose_card(about: dict[str, Any]) -> str:
     """The card of a model of prose."""
     figures = about.get("validation") or {}
@@ -68,7 +82,7 @@ def _prose_card(about: dict[str, Any]) -> str:
         HEADER.format(license="apache-2.0", tags="chesslm"),
         "# A small language model of prose",
         "",
-        "GPT-2 trained on prose, for chess models to start from: it has the body of one and has never seen a move.",
+        f"{_from(about)} prose, for chess models to start from: it has the body of one and has never seen a move.",
         "",
         *_how(about),
         *(

@@ -59,7 +59,7 @@ class TrainConfig:
         clip: largest norm of the gradient.
         hints: share of the moves before which the moved piece is named, in a dataset prepared with ``--hints``.
         max_games: train on a seeded sample of so many games; 0: on all. Smaller samples of a seed lie in larger ones.
-        patience: validations without a better one after which the rate is quartered, and after the second such cut the
+        patience: validations without a better one after which the rate is quartered, and the second time the
             run ends; the best weights are kept. 0: never.
         max_steps, max_tokens, max_minutes: the budget; 0 is none, and the first one reached ends the run. Tokens
             are real ones, without padding.

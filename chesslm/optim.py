@@ -13,8 +13,8 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from chesslm.config import TrainConfig
 
-CUT, CUTS = 0.25, 2
-"""What is left of the rate where patience ends, and how often that happens before the run does."""
+CUT = 0.25
+"""What is left of the rates when patience ends for the first time; a second cut won 0.01 bits in 50 % more time."""
 
 
 class MuonAdamW(Optimizer):

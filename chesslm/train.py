@@ -42,7 +42,7 @@ from chesslm.model import (
     resolve_precision,
     save_checkpoint,
 )
-from chesslm.optim import CUT, CUTS, make_optimizer, rate
+from chesslm.optim import CUT, make_optimizer, rate
 from chesslm.run import Measure, Recorder, RunFolder
 from chesslm.shards import Dataset, open_dataset
 from chesslm.text_tokenizer import TextTokenizer
@@ -103,7 +103,7 @@ class ChessModule(L.LightningModule):
     def progress(self) -> float:
         """The share of the budget that is spent, in [0, 1]; all of it once patience is at its end."""
         budget = self.settings
-        if self.cuts > CUTS:
+        if self.cuts > 1:
             return 1.0
         limits = (
             (self.steps, budget.max_steps),

@@ -60,6 +60,15 @@ def folder(tiny_games: list[MoveCodes], tiny_model: Path, tmp_path_factory: pyte
         text = write_pgn(folder / "some.pgn", games, ECO="B20").read_bytes()
         (folder / "games" / f"bundle-{name}.pgn.zst").write_bytes(zstandard.ZstdCompressor().compress(text))
     (folder / "some.pgn").rename(folder / "GAMES.pgn")
+    shutil.copytree(ROOT / "checkpoints" / "chesslm-text-tiny", folder / "checkpoints" / "chesslm-text-tiny")
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    shutil.copy(ROOT / "README.md", folder)
+    study = (ROOT / "recipes" / "transfer-first.toml").read_text()
+    for large, small in {"[500, 2000]": "[20]", "4000": "2", "= 100": "= 4", "= 50": "= 2"}.items():
+        assert large in study
+        study = study.replace(large, small)
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "transfer-first.toml").write_text(study)
     return folder
 
 

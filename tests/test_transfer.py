@@ -76,7 +76,7 @@ def test_a_study_killed_in_the_middle_finishes_with_the_missing_cells(study: Pat
 
 
 def test_a_cell_ends_with_its_best_weights(study: Path, tmp_path: Path) -> None:
-    """At an absurd rate the loss rises at once; patience cuts it three times and gives the best validation."""
+    """At an absurd rate the loss rises at once; patience cuts it once, then ends the run, with the best validation."""
     text = (
         study.read_text().replace("rates = [0.5, 1.0]", "rates = [30.0]").replace("max_steps = 12", "max_steps = 900")
     )
