@@ -33,6 +33,7 @@ SMALLER = {
     "--random 100": "--random 5",
     "--limit 200": "--limit 5",
     "--minutes 10": "--minutes 0.02",
+    "--text BOOKS.txt": "--text BOOKS.txt --vocabulary 400 --val 0.3 --test 0.3",
 }
 
 
@@ -61,8 +62,7 @@ def folder(tiny_games: list[MoveCodes], tiny_model: Path, tmp_path_factory: pyte
         (folder / "games" / f"bundle-{name}.pgn.zst").write_bytes(zstandard.ZstdCompressor().compress(text))
     (folder / "some.pgn").rename(folder / "GAMES.pgn")
     shutil.copytree(ROOT / "checkpoints" / "chesslm-text-tiny", folder / "checkpoints" / "chesslm-text-tiny")
-    shutil.copytree(ROOT / "docs", folder / "docs")
-    shutil.copy(ROOT / "README.md", folder)
+    (folder / "BOOKS.txt").write_text("".join(f"{n}: {README[n % 9000 : n % 9000 + 900]}\n" for n in range(600)))
     study = (ROOT / "recipes" / "transfer-first.toml").read_text()
     for large, small in {"[500, 2000]": "[20]", "4000": "2", "= 100": "= 4", "= 50": "= 2"}.items():
         assert large in study
