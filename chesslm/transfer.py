@@ -24,7 +24,7 @@ cell is done when its JSON is there: a study that was stopped goes on with the r
     [arms.frozen]
     init = {model = "text-tiny", freeze = "body"}
     differs = "only embeddings are trained"
-    games = [2000]                  # for this arm alone; so may be seeds, rates, data and train
+    games = [2000]                  # for this arm alone; so may be seeds, rates, data, model and train
 """
 
 import json
@@ -33,6 +33,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,18 +148,16 @@ def read_study(path: Path) -> Study:
 
 
 def _arm(path: Path, name: str, values: Any, recipe: Recipe, about: dict[str, Any]) -> Arm:
-    keys = ("data", "differs", "games", "init", "rates", "seeds", "train")
+    keys = ("data", "differs", "games", "init", "model", "rates", "seeds", "train")
     if not isinstance(values, dict):
         raise InputError(f"{path}: arms are tables, [arms.{name}]")
     if unknown := set(values) - set(keys):
         raise InputError(f"{path}: unknown key {sorted(unknown)[0]!r} in [arms.{name}]; it has {', '.join(keys)}")
-    for section in ("init", "train"):
+    for section in ("init", "model", "train"):
         for key, value in values.get(section, {}).items():
-            # A folder beside the study; anything else is a hub id.
-            near = path.parent / str(value)
-            recipe = config.changed(
-                recipe, f"{section}.{key}", str(near) if key == "model" and near.exists() else value
-            )
+            if (section, key) == ("init", "model") and (path.parent / str(value)).exists():
+                value = str(path.parent / str(value))  # anything else is a hub id
+            recipe = config.changed(recipe, f"{section}.{key}", value)
     lists = {key: values.get(key, about[key]) for key in LISTS}
     for key, each in lists.items():
         kind = int | float if LISTS[key] is float else int
@@ -257,10 +256,8 @@ def _run(cells: Sequence[Cell], study: Study, out: Path, pool: Any, workers: int
             print(f"{n} of {len(todo)} cells: {cell.name}", file=sys.stderr, flush=True)
     for cell in cells:
         result = files.read_json(_result_file(out, cell))
-        if result["recipe"] != _recipe(cell, study):
-            raise InputError(
-                f"{out}: {cell.name} was run with another recipe; give the changed study an --out of its own"
-            )
+        if result["recipe"] != _recipe(cell, study) or result["measured_on"] != _measured_on(study):
+            raise InputError(f"{out}: {cell.name} was run otherwise; give the changed study an --out of its own")
         yield cell, result
 
 
@@ -272,6 +269,10 @@ def _recipe(cell: Cell, study: Study) -> dict[str, Any]:
     """A cell's recipe as it is kept, with the name of its model and not the folder's place."""
     recipe = cell.recipe(study.smallest).as_dict()
     return recipe | {"init": recipe["init"] | {"model": Path(recipe["init"]["model"]).name}}
+
+
+def _measured_on(study: Study) -> dict[str, int]:
+    return {"test_games": study.test_games, "random_games": study.random_games}
 
 
 def run_cell(folder: Path, cell: Cell, study: Study, threads: int) -> None:
@@ -295,6 +296,7 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int) -> None:
         "init": about.get("init"),
         "trained": about["trained"],
         "validation": about["validation"],
+        "measured_on": _measured_on(study),
         "suites": suites,
     }
     with files.atomic(folder.with_name(f"{folder.name}.json")) as temporary:
@@ -303,20 +305,33 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int) -> None:
 
 def _measure(folder: Path, study: Study) -> dict[str, Any]:
     """Legality on games of the test split and on random ones, the same for every cell."""
-    from chesslm.eval.games import from_chance, from_dataset
-    from chesslm.eval.suites import SUITES, Run, model_subject
+    from chesslm.eval.legality import legality
+    from chesslm.eval.scorers import ModelScorer
     from chesslm.model import load_model
+
+    scorer = ModelScorer(load_model(str(folder), device="cpu"))
+    with parallel.processes(1) as here:
+        results = {
+            name: legality(scorer, held, here, examples=False)
+            for name, held in _held(study.data, study.test_games, study.random_games).items()
+        }
+    return {name: result.as_dict()["metrics"] for name, result in results.items()}
+
+
+@cache
+def _held(data: Path, test_games: int, random_games: int) -> dict[str, Any]:
+    """The games to measure on with their positions: finding these takes longer than a cell's figures do."""
+    from chesslm.eval.games import from_chance, from_dataset
+    from chesslm.eval.legality import HeldOut
+    from chesslm.eval.positions import find_positions
     from chesslm.shards import open_dataset
 
     with parallel.processes(1) as here:
-        games = {
-            "": from_dataset(open_dataset(study.data), study.test_games, seed=1),
-            "-random": from_chance(study.random_games, seed=1, pool=here),
+        chosen = {
+            "legality": from_dataset(open_dataset(data), test_games, seed=1),
+            "legality-random": from_chance(random_games, seed=1, pool=here),
         }
-        run = Run(games, None, None, 5000, True, None, None, 1, here, lambda what, total: lambda done: None)
-        loaded = load_model(str(folder), device="cpu")
-        results = SUITES["legality"](run)(model_subject(loaded, {"name": folder.name}))
-    return {name: result.as_dict()["metrics"] for name, result in results.items()}
+        return {name: HeldOut(each.games, find_positions(each.codes, here)) for name, each in chosen.items()}
 
 
 def _best_rate(arm: Arm, tried: Sequence[Done]) -> float:

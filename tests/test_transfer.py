@@ -71,7 +71,7 @@ def test_a_study_killed_in_the_middle_finishes_with_the_missing_cells(study: Pat
     assert tried[whole["rates"]["scratch"]] == min(tried.values())
 
     study.write_text(study.read_text().replace("val_every = 4", "val_every = 3"))
-    with pytest.raises(InputError, match="another recipe"):
+    with pytest.raises(InputError, match="run otherwise"):
         transfer(study, broken, workers=1, quiet=True)
 
 
