@@ -287,13 +287,13 @@ def transfer(
 
 @app.command()
 def plot(
-    path: Annotated[Path, typer.Argument(help="The folder of a study, from chesslm transfer.")],
+    paths: Annotated[list[Path], typer.Argument(help="The folder of a study, or of runs trained with one --track.")],
     out: Annotated[Path, typer.Option(help="The .svg to write.")],
 ) -> None:
-    """Draw the figure of a study."""
+    """Draw the figure of a study, or learning curves of runs, and print the table beside it."""
     from chesslm.plots import plot
 
-    plot(path, out)
+    print("\n".join(plot(paths, out)))
 
 
 @app.command()

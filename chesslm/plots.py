@@ -1,74 +1,138 @@
-"""``chesslm plot``: figures for a paper from what commands wrote, as SVG.
+"""``chesslm plot``: the figure, and the table beside it, of what commands left behind.
 
-OUT/study.json of chesslm transfer -> bits a move and legality against games, a line an arm
+OUT/study.json of chesslm transfer              -> bits and legality against games, a line an arm
+OUT/sinks.csv of train --track sinks, several   -> loss by class of token, and how sharply each fell
+OUT/target.csv of train --track target, several -> targets, and the pairs needed for half and 90 % of what is to learn
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chesslm import files
 from chesslm.errors import InputError
 
-PANELS = (
-    ("bits_per_move", "bits a move, human games", 1),
-    ("bits_per_move-random", "bits a move, random games", 1),
-    ("legal_argmax", "greedy move legal (%), human games", 100),
-    ("legal_argmax-random", "greedy move legal (%), random games", 100),
-)
+SHARES = (0.5, 0.9)
+FLOOR_SHARES = (1.0, 0.9)
+"""Of the lowest loss seen, as floors of what has one: it is above what more training would reach."""
 
 
-def plot(path: Path, out: Path) -> None:
-    """Draw what is at a path.
+def plot(paths: Sequence[Path], out: Path) -> list[str]:
+    """Draw what is at some paths.
+
+    Args:
+        paths: a study, or runs that were tracked alike; runs go by the names of their folders.
+        out: the SVG to write.
+
+    Returns:
+        The lines of a Markdown table.
 
     Raises:
-        InputError: it is nothing that can be drawn, or ``out`` is no .svg.
+        InputError: nothing that can be drawn, two runs of one name, or ``out`` is no .svg.
     """
+    from chesslm.report import figures
+
     if out.suffix != ".svg":
         raise InputError(f"{out}: figures are SVG; give a name that ends in .svg")
-    study = path / "study.json" if path.is_dir() else path
-    if not study.is_file():
-        raise InputError(f"{path}: nothing to draw; give the folder of a study by chesslm transfer")
-    found = files.read_json(study)
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise InputError("two runs of one name; the figure tells them apart by the names of their folders")
+    runs = dict(zip(names, paths, strict=True))
+    if (paths[0] / "study.json").is_file():
+        if len(paths) > 1:
+            raise InputError("one study a figure; give one folder")
+        from chesslm.transferred import markdown
+
+        rows = files.read_json(paths[0] / "study.json")["rows"]
+        drawn, table = figures.study_svg(rows), markdown(rows)
+    elif all((path / "target.csv").is_file() for path in paths):
+        from chesslm.learning import read_curve
+
+        curves = {name: read_curve(path / "target.csv") for name, path in runs.items()}
+        drawn, table = figures.targets_svg(curves), targets_table(curves, {n: _kinds(p) for n, p in runs.items()})
+    elif all((path / "sinks.csv").is_file() for path in paths):
+        from chesslm.eval.falls import read_curves
+
+        falling = {name: read_curves(path) for name, path in runs.items()}
+        drawn, table = figures.sinks_svg(falling), sinks_table(falling)
+    else:
+        raise InputError(
+            f"{paths[0]}: nothing to draw; give the folder of a study (chesslm transfer), or those of runs that were "
+            "trained with one --track"
+        )
     with files.atomic(out) as temporary:
-        temporary.write_text(study_svg(found))
+        temporary.write_text(drawn)
+    return table
 
 
-def study_svg(found: Mapping[str, Any]) -> str:
-    """A study's figures against games, both axes logarithmic for bits; bars are 95 % intervals over seeds."""
-    import io
+def _kinds(run: Path) -> str:
+    """The kinds of pairs that a run learned."""
+    about = files.read_json(run / "chesslm.json") if (run / "chesslm.json").is_file() else {}
+    return "+".join((about.get("dataset") or {}).get("kinds") or ["?"])
 
-    import matplotlib
 
-    matplotlib.use("svg")
-    # The same study gives the same bytes.
-    matplotlib.rcParams |= {"svg.hashsalt": "chesslm", "svg.fonttype": "none", "font.size": 9}
-    from matplotlib import pyplot
+def targets_table(runs: Mapping[str, Sequence[Mapping[str, float]]], kinds: Mapping[str, str]) -> list[str]:
+    """Pairs seen until half and 90 % of the reducible bits a target were gone.
 
-    figure, axes = pyplot.subplots(2, 2, figsize=(9, 7), sharex=True, layout="constrained")
-    arms = list(dict.fromkeys(row["arm"] for row in found["rows"]))
-    for axis, (key, title, times) in zip(axes.flat, PANELS, strict=True):
-        for n, arm in enumerate(arms):
-            mine = sorted((row for row in found["rows"] if row["arm"] == arm), key=lambda row: row["games"])
-            shown = [
-                (row["games"], *(_number(row[key][end]) * times for end in ("value", "low", "high"))) for row in mine
+    Runs of one kind are held to one start, the lowest loss that any of them began with, and one floor: 0 where the
+    target follows from the source, and the lowest loss of these runs where it does not (``uci``, ``san``), which is
+    varied: 0.9 of it stands in brackets.
+    """
+    from chesslm.learning import examples_needed
+    from chesslm.pairs import ONE_SIDED
+
+    titles = (
+        "run",
+        "kind",
+        "pairs seen",
+        "first bits",
+        "last bits",
+        "exact",
+        *(f"{s:.0%} of it after" for s in SHARES),
+    )
+    lines = ["| " + " | ".join(titles) + " |", "|---|---" + "|--:" * (len(titles) - 2) + "|"]
+    for name, rows in runs.items():
+        alike = [runs[other] for other in runs if kinds[other] == kinds[name]]
+        start = min(each[0]["bits_per_target"] for each in alike)
+        free = set(kinds[name].split("+")) & set(ONE_SIDED)
+        lowest = min(row["bits_per_target"] for each in alike for row in each) if free else 0.0
+        examples, bits = [row["games"] for row in rows], [row["bits_per_target"] for row in rows]
+        cells = [
+            [
+                examples_needed(examples, bits, share, floor * lowest, start)
+                for floor in (FLOOR_SHARES if free else (1.0,))
             ]
-            games, values, lows, highs = map(list, zip(*shown, strict=True))
-            bars = [[v - low for v, low in zip(values, lows, strict=True)],
-                    [high - v for v, high in zip(values, highs, strict=True)]]  # fmt: skip
-            style = {"marker": "osv^Dx+*"[n % 8], "ls": "-" if n < 5 else ":", "ms": 4, "lw": 1.2, "capsize": 2}
-            axis.errorbar(games, values, yerr=bars, label=arm, color=f"C{n % 10}", **style)
-        axis.set(title=title, xscale="log")
-        axis.grid(alpha=0.3)
-    for axis in axes[1]:
-        axis.set_xlabel("training games")
-    axes[0, 0].legend(fontsize=8)
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
-    return drawn.getvalue()
+            for share in SHARES
+        ]
+        needed = [" ".join(_count(n, i) for i, n in enumerate(each)) for each in cells]
+        figures = (
+            name,
+            kinds[name],
+            f"{examples[-1]:,.0f}",
+            f"{bits[0]:.1f}",
+            f"{min(bits):.2f}",
+            f"{rows[-1]['exact']:.1%}",
+        )
+        lines.append("| " + " | ".join((*figures, *needed)) + " |")
+    return lines
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _count(value: float | None, place: int) -> str:
+    shown = "not reached" if value is None else f"{value:,.0f}"
+    return f"({shown})" if place else shown
+
+
+def sinks_table(runs: Mapping[str, Any]) -> list[str]:
+    """Doublings of the steps from 75 % to 25 % of each class's reducible loss, by the floor taken for what has one."""
+    from chesslm.eval.falls import FLOORS, falls, floors
+
+    classes = list(dict.fromkeys(name for run in runs.values() for name in run.bits))
+    titles = ("run", "floor of free tokens", *classes)
+    lines = ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
+    for name, curves in runs.items():
+        for share in FLOORS:
+            found = falls(curves, floors(runs, share))
+            doublings = [found[each].doublings if each in found else None for each in classes]
+            shown = ("not reached" if value is None else f"{value:.1f}" for value in doublings)
+            lines.append(f"| {name} | {share:g} of the lowest | " + " | ".join(shown) + " |")
+    return lines

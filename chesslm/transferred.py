@@ -21,7 +21,7 @@ from scipy import stats
 
 SCRATCH = "scratch"
 LOSS = "bits_per_move"
-FIGURES = (LOSS, "legal_argmax", "legal_mass")
+FIGURES = (LOSS, "legality_bits", "choice_bits", "legal_argmax", "legal_mass")
 DRAWS = 2000
 POWER = 0.8
 """With which the smallest effect that a study could have seen is stated."""

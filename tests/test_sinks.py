@@ -29,7 +29,7 @@ from chesslm.eval.tokens import BOARD, CLASSES, END, ENDS, FREE, SYNTAX, WHOLE, 
 from chesslm.eval.tracking import track_sinks
 from chesslm.forks import Forks
 from chesslm.notation import ALPHABETS, get_notation, legal_spellings, next_tokens
-from chesslm.report.falls import sinks_svg
+from chesslm.report.figures import sinks_svg
 from chesslm.run import TRACKED, is_tracked
 from chesslm.shards import open_dataset
 from chesslm.tables import METRICS

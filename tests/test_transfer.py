@@ -17,7 +17,7 @@ from chesslm.errors import InputError
 from chesslm.loader import GameBatches
 from chesslm.shards import open_dataset
 from chesslm.transfer import Cell, read_study, transfer
-from chesslm.transferred import effective_games, markdown, pooled, summarize
+from chesslm.transferred import FIGURES, effective_games, markdown, pooled, summarize
 
 STUDY = """
 [study]
@@ -152,16 +152,10 @@ def test_effective_games_lie_on_scratchs_curve() -> None:
 
 
 def cell(arm: str, games: int, seed: int, bits: float) -> dict[str, Any]:
-    figures = {
-        key: {"value": value} for key, value in (("bits_per_move", bits), ("legal_argmax", 0.5), ("legal_mass", 0.5))
-    }
-    return {
-        "arm": arm,
-        "games": games,
-        "seed": seed,
-        "differs": "",
-        "suites": {"legality": figures, "legality-random": figures},
-    }
+    values = {**dict.fromkeys(FIGURES, 0.5), "bits_per_move": bits}
+    figures = {key: {"value": value} for key, value in values.items()}
+    suites = {"legality": figures, "legality-random": figures}
+    return {"arm": arm, "games": games, "seed": seed, "differs": "", "suites": suites}
 
 
 def test_what_a_study_says() -> None:
@@ -208,16 +202,3 @@ def test_the_interval_of_effective_games_covers(monkeypatch: pytest.MonkeyPatch)
         high = high or (float("inf") if row["beyond"]["high"] else 0.0)
         inside += low <= 4000 <= high
     assert inside >= 53
-
-
-def test_plots(cli: Cli, study: Path, tmp_path: Path) -> None:
-    cells = [cell(arm, games, seed, 9 - seed) for arm in ("scratch", "text") for games in (10, 20) for seed in (1, 2)]
-    (tmp_path / "study.json").write_text(json.dumps({"rows": summarize(cells)}))
-    assert cli("plot", tmp_path, "--out", tmp_path / "a.svg").code == 0
-    drawn = (tmp_path / "a.svg").read_text()
-    assert drawn.startswith("<?xml") and "scratch" in drawn and "training games" in drawn
-    assert cli("plot", tmp_path / "study.json", "--out", tmp_path / "b.svg").code == 0
-    assert (tmp_path / "b.svg").read_text() == drawn
-    for arguments, says in ((("a.svg", "c.png"), "SVG"), (("none", "c.svg"), "nothing to draw")):
-        ended = cli("plot", tmp_path / arguments[0], "--out", tmp_path / arguments[1])
-        assert ended.code == 2 and says in ended.err

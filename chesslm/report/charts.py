@@ -79,8 +79,9 @@ def line_chart(
     y_limits: tuple[float, float] = (-math.inf, math.inf),
     holds: Sequence[tuple[float, float]] = (),
     diagonal: bool = False,
+    x_from: float = 0.0,
 ) -> Chart:
-    """Lay out a chart; the horizontal axis begins at 0.
+    """Lay out a chart.
 
     Args:
         title: for those who cannot see it.
@@ -90,10 +91,11 @@ def line_chart(
         y_limits: values that the vertical axis never passes, such as 0 and 1 for rates.
         holds: points that the frame has room for as well, so that charts beside each other have one scale.
         diagonal: whether to draw y = x.
+        x_from: where the horizontal axis begins, unless there are points before.
     """
     xs = [*(x for line in series for x in line.x), *(x for x, _ in holds)]
     ys = [*(y for line in series for y in (*line.y, *line.low, *line.high) if y is not None), *(y for _, y in holds)]
-    first, last = min(0.0, *xs), max(xs)
+    first, last = min(x_from, *xs), max(xs)
     x_ticks, y_ticks = ticks(first, last, 6), ticks(min(ys), max(ys), 5)
     bottom, top = max(y_ticks[0], y_limits[0]), min(y_ticks[-1], y_limits[1])
     if diagonal:
