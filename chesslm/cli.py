@@ -276,13 +276,14 @@ def transfer(
     study: Annotated[Path, typer.Argument(help="TOML with [study], [model], [train] and [arms.NAME]; see docs.")],
     out: Annotated[Path, typer.Option(help="Folder for cells and study.json; a study that was stopped goes on.")],
     workers: Annotated[int, typer.Option(help="Cells trained at a time; 0: one a core.")] = 0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Measure what it buys to start from other weights: arms x game counts x seeds."""
     from chesslm.transfer import transfer
     from chesslm.transferred import markdown
 
-    print("\n".join(markdown(transfer(study, out, workers=workers, quiet=quiet)["rows"])))
+    print("\n".join(markdown(transfer(study, out, workers=workers, device=device, quiet=quiet)["rows"])))
 
 
 @app.command()
@@ -314,17 +315,11 @@ def play(
     """Play against a model in the terminal."""
     from chesslm.play.terminal import play
 
+    white, black = (elo if of_side is None else of_side for of_side in (white_elo, black_elo))
     play(
-        model,
-        color=color,
-        temperature=temperature,
-        policy=policy,
-        white_elo=elo if white_elo is None else white_elo,
-        black_elo=elo if black_elo is None else black_elo,
-        notation=notation,
-        seed=seed,
-        device=device,
-    )
+        model, color=color, temperature=temperature, policy=policy, white_elo=white, black_elo=black, notation=notation,
+        seed=seed, device=device,
+    )  # fmt: skip
 
 
 @app.command()

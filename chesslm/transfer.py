@@ -1,182 +1,33 @@
 """``chesslm transfer``: what does it buy to start from other weights? Arms x game counts x seeds, measured alike.
 
-    STUDY.toml -> cells -> OUT/cells/NAME/ (an ordinary checkpoint folder each) + NAME.json -> OUT/study.json -> table
+    STUDY.toml (study) -> cells -> OUT/cells/NAME/ (a checkpoint folder each) + NAME.json -> OUT/study.json -> table
 
-An arm is where a model starts from; a cell is one training run of it on so many games, which ends when validation no
-longer improves. The learning rate is chosen for each arm on validation, with its first seed, at one game count. A
-cell is done when its JSON is there: a study that was stopped goes on with the rest when it is run again.
-
-    [study]
-    data = "data/masters"           # a dataset folder: training games, validation, test; paths are from this file on
-    games = [500, 2000, 8000]       # nested samples of the training games, the same for all arms by seed
-    seeds = [1, 2, 3]
-    rates = [0.5, 1.0, 2.0]         # times the recipe's rates
-    rate_games = 2000
-    test_games = 300
-    random_games = 100
-
-    [model]                         # the recipe of every cell
-    [train]
-
-    [arms.scratch]                  # what the others are compared with
-    [arms.text]
-    init.model = "text-tiny"
-    [arms.frozen]
-    init = {model = "text-tiny", freeze = "body"}
-    differs = "only embeddings are trained"
-    games = [2000]                  # for this arm alone; so may be seeds, rates, data, model and train
+A cell is an ordinary training run, which ends when validation no longer improves. The learning rate is chosen for each
+arm on validation, with its first seed, at one game count. A cell is done when its JSON is there: a study that was
+stopped goes on with the rest when it is run again.
 """
 
 import json
 import shutil
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chesslm import config, files, parallel
-from chesslm.config import Recipe
+from chesslm import files, parallel
 from chesslm.errors import InputError
-
-SCRATCH = "scratch"
-LISTS = {"games": int, "seeds": int, "rates": float}
-PLAIN = {"data": "", "games": [], "seeds": [1], "rates": [1.0], "rate_games": 0, "test_games": 300, "random_games": 100}
+from chesslm.study import Arm, Cell, Study, read_study
 
 
-@dataclass(frozen=True)
-class Arm:
-    """Where models start from.
-
-    Attributes:
-        name: ``scratch`` is the one that the others are compared with.
-        recipe: of its cells, but for the games, the seed and the rate.
-        data: dataset folder.
-        games: sizes of its training sets.
-        seeds: of its cells.
-        rates: to choose from, times the recipe's.
-        differs: what else than the initial weights tells it from the other arms, in words.
-    """
-
-    name: str
-    recipe: Recipe
-    data: Path
-    games: tuple[int, ...]
-    seeds: tuple[int, ...]
-    rates: tuple[float, ...]
-    differs: str = ""
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study as its file describes it.
-
-    Attributes:
-        data: the dataset whose test games all cells are measured on.
-        arms: what is compared.
-        rate_games: the game count at which rates are tried.
-        test_games, random_games: to measure on.
-        smallest: the smallest game count of all.
-    """
-
-    data: Path
-    arms: tuple[Arm, ...]
-    rate_games: int
-    test_games: int
-    random_games: int
-
-    @property
-    def smallest(self) -> int:
-        """The smallest game count of all."""
-        return min(games for arm in self.arms for games in arm.games)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run."""
-
-    arm: Arm
-    games: int
-    seed: int
-    rate: float
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.arm.name}-{self.games}-seed{self.seed}-rate{self.rate:g}"
-
-    def recipe(self, smallest: int) -> Recipe:
-        """All that is needed to run it with ``chesslm train``.
-
-        Validations come at the recipe's pace at the smallest game count and more rarely as the root of the count, so
-        that patience is some epochs there and still worth an epoch at the largest.
-        """
-        train = self.arm.recipe.train
-        changes: dict[str, Any] = {"max_games": self.games, "seed": self.seed}
-        changes["val_every"] = round(train.val_every * (self.games / smallest) ** 0.5)
-        changes |= {name: getattr(train, name) * self.rate for name in ("learning_rate", "muon_learning_rate")}
-        return replace(self.arm.recipe, train=replace(train, **changes))
-
-
-def read_study(path: Path) -> Study:
-    """Read a study.
-
-    Raises:
-        InputError: no such file, bad TOML, an unknown key, no arm called scratch, or a value of the wrong type.
-    """
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such study") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML ({error})") from None
-    about, arms = table.pop("study", {}), table.pop("arms", {})
-    recipe = config.from_dict(table)
-    if unknown := set(about) - set(PLAIN):
-        raise InputError(f"{path}: unknown key {sorted(unknown)[0]!r} in [study]; it has {', '.join(PLAIN)}")
-    if SCRATCH not in arms:
-        raise InputError(f"{path}: no [arms.{SCRATCH}], which the other arms are compared with")
-    about = PLAIN | about
-    for name in ("rate_games", "test_games", "random_games"):
-        if not isinstance(about[name], int) or about[name] < 0:
-            raise InputError(f"{path}: [study] {name} is a number of games")
-    read = tuple(_arm(path, name, values, recipe, about) for name, values in arms.items())
-    rate_games = about["rate_games"] or min(read[0].games)
-    return Study(path.parent / about["data"], read, rate_games, about["test_games"], about["random_games"])
-
-
-def _arm(path: Path, name: str, values: Any, recipe: Recipe, about: dict[str, Any]) -> Arm:
-    keys = ("data", "differs", "games", "init", "model", "rates", "seeds", "train")
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: arms are tables, [arms.{name}]")
-    if unknown := set(values) - set(keys):
-        raise InputError(f"{path}: unknown key {sorted(unknown)[0]!r} in [arms.{name}]; it has {', '.join(keys)}")
-    for section in ("init", "model", "train"):
-        for key, value in values.get(section, {}).items():
-            if (section, key) == ("init", "model") and (path.parent / str(value)).exists():
-                value = str(path.parent / str(value))  # anything else is a hub id
-            recipe = config.changed(recipe, f"{section}.{key}", value)
-    lists = {key: values.get(key, about[key]) for key in LISTS}
-    for key, each in lists.items():
-        kind = int | float if LISTS[key] is float else int
-        if not isinstance(each, list) or not each or not all(isinstance(v, kind) and v > 0 for v in each):
-            raise InputError(f"{path}: {key} of [arms.{name}] is a list of numbers above 0")
-    data = path.parent / str(values.get("data", about["data"]))
-    return Arm(
-        name, recipe, data, tuple(lists["games"]), tuple(lists["seeds"]), tuple(map(float, lists["rates"])),
-        str(values.get("differs", "")),
-    )  # fmt: skip
-
-
-def transfer(path: Path, out: Path, workers: int = 0, quiet: bool = False) -> dict[str, Any]:
+def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet: bool = False) -> dict[str, Any]:
     """Run a study, or what is missing of it, and write ``OUT/study.json``.
 
     Args:
         path: the study's TOML file.
         out: its folder, made if missing.
-        workers: cells trained at the same time, a thread each; 0: one a core.
+        workers: cells trained at the same time, the cores shared among them; 0: one a core.
+        device: to train and measure on; one graphics card has room for a worker or two.
         quiet: no progress.
 
     Returns:
@@ -196,7 +47,7 @@ def transfer(path: Path, out: Path, workers: int = 0, quiet: bool = False) -> di
         if len(arm.rates) > 1
     ]
     with parallel.processes(workers) as pool:
-        tried = list(_run(trials, study, out, pool, workers, quiet))
+        tried = list(_run(trials, study, out, pool, workers, device, quiet))
         best = {arm.name: _best_rate(arm, tried) for arm in study.arms}
         # Small ones of all arms first: a study that is stopped early has something to say.
         cells = [
@@ -206,7 +57,7 @@ def transfer(path: Path, out: Path, workers: int = 0, quiet: bool = False) -> di
             for arm in study.arms
             if games in arm.games and seed in arm.seeds
         ]
-        done = list(_run(cells, study, out, pool, workers, quiet))
+        done = list(_run(cells, study, out, pool, workers, device, quiet))
     from chesslm.transferred import summarize
 
     found: dict[str, Any] = {
@@ -246,11 +97,13 @@ def _hashes(meta: dict[str, Any]) -> list[str]:
 Done = tuple[Cell, dict[str, Any]]
 
 
-def _run(cells: Sequence[Cell], study: Study, out: Path, pool: Any, workers: int, quiet: bool) -> Iterator[Done]:
+def _run(
+    cells: Sequence[Cell], study: Study, out: Path, pool: Any, workers: int, device: str, quiet: bool
+) -> Iterator[Done]:
     """Every cell with its result, in order; those that are done already are read."""
     todo = list({cell.name: cell for cell in cells if not _result_file(out, cell).is_file()}.values())
     threads = max(1, parallel.cores() // parallel.cores(workers))
-    calls = [(cell, (out / "cells" / cell.name, cell, study, threads)) for cell in todo]
+    calls = [(cell, (out / "cells" / cell.name, cell, study, threads, device)) for cell in todo]
     for n, (cell, _) in enumerate(parallel.in_order(pool, run_cell, calls, ahead=len(calls) + 1), 1):
         if not quiet:
             print(f"{n} of {len(todo)} cells: {cell.name}", file=sys.stderr, flush=True)
@@ -275,7 +128,7 @@ def _measured_on(study: Study) -> dict[str, int]:
     return {"test_games": study.test_games, "random_games": study.random_games}
 
 
-def run_cell(folder: Path, cell: Cell, study: Study, threads: int) -> None:
+def run_cell(folder: Path, cell: Cell, study: Study, threads: int, device: str) -> None:
     """Train a cell, or go on with it, measure it, and write ``FOLDER.json``."""
     import torch
 
@@ -286,8 +139,8 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int) -> None:
         begun = (folder / "run" / "recipe.json").is_file()
         if not begun and folder.exists():
             shutil.rmtree(folder)
-        train(cell.arm.data, folder, cell.recipe(study.smallest), resume=begun, device="cpu", quiet=True)
-    suites = _measure(folder, study)
+        train(cell.arm.data, folder, cell.recipe(study.smallest), resume=begun, device=device, quiet=True)
+    suites = _measure(folder, study, device)
     about = files.read_json(folder / "chesslm.json")
     result = {
         "recipe": _recipe(cell, study),
@@ -303,13 +156,13 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int) -> None:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _measure(folder: Path, study: Study) -> dict[str, Any]:
+def _measure(folder: Path, study: Study, device: str) -> dict[str, Any]:
     """Legality on games of the test split and on random ones, the same for every cell."""
     from chesslm.eval.legality import legality
     from chesslm.eval.scorers import ModelScorer
     from chesslm.model import load_model
 
-    scorer = ModelScorer(load_model(str(folder), device="cpu"))
+    scorer = ModelScorer(load_model(str(folder), device=device))
     with parallel.processes(1) as here:
         results = {
             name: legality(scorer, held, here, examples=False)

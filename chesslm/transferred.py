@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-SCRATCH = "scratch"
+from chesslm.study import SCRATCH
+
 LOSS = "bits_per_move"
 FIGURES = (LOSS, "legality_bits", "choice_bits", "legal_argmax", "legal_mass")
 DRAWS = 2000

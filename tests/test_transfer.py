@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from chesslm.errors import InputError
 from chesslm.loader import GameBatches
 from chesslm.shards import open_dataset
-from chesslm.transfer import Cell, read_study, transfer
+from chesslm.study import Cell, read_study
+from chesslm.transfer import transfer
 from chesslm.transferred import FIGURES, effective_games, markdown, pooled, summarize
 
 STUDY = """
@@ -62,7 +63,10 @@ def test_a_study_killed_in_the_middle_finishes_with_the_missing_cells(study: Pat
         process.send_signal(signal.SIGKILL)
     assert not (broken / "study.json").exists()
     before = (broken / "cells" / f"{first}.json").stat().st_mtime_ns
-    resumed, whole = transfer(study, broken, workers=1, quiet=True), transfer(study, tmp_path / "whole", 1, quiet=True)
+    resumed, whole = (
+        transfer(study, broken, workers=1, quiet=True),
+        transfer(study, tmp_path / "whole", workers=1, quiet=True),
+    )
     assert (broken / "cells" / f"{first}.json").stat().st_mtime_ns == before
     assert resumed["rows"] == whole["rows"]
     assert resumed == transfer(study, broken, workers=1, quiet=True) == json.loads((broken / "study.json").read_text())
