@@ -65,9 +65,10 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
 
     Returns:
         Rows with ``arm``, ``games``, ``seeds``, ``differs``; each figure's mean over seeds with low, high and n (of
-        seeds) on human games, and with ``-random`` on random ones; ``difference``: bits a move less scratch's, with
-        ``detectable``, the smallest that would have been seen; ``effective_games`` and ``transferred``, whose ends
-        are None where they lie ``beyond`` scratch's largest count, or ``below`` its smallest.
+        seeds) on human games, and with ``-random`` on random ones; ``less``: bits a move less those of each other arm,
+        with ``detectable``, the smallest difference that would have been seen; ``effective_games`` and
+        ``transferred``, whose ends are None where they lie ``beyond`` scratch's largest count, or ``below`` its
+        smallest.
     """
     draw = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
@@ -77,8 +78,11 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
         for suite, ending in (("legality", ""), ("legality-random", "-random")):
             for figure in FIGURES:
                 row[f"{figure}{ending}"] = _mean(cells, arm, games, suite, figure)
-        if arm != SCRATCH:
-            row |= _against_scratch(cells, arm, games, draw)
+        others = dict.fromkeys(cell["arm"] for cell in cells if cell["arm"] != arm)
+        row["less"] = {other: less for other in others if (less := _less(cells, arm, other, games))}
+        counts = sorted({cell["games"] for cell in cells if cell["arm"] == SCRATCH})
+        if arm != SCRATCH and len(counts) > 1:
+            row |= _transferred(cells, arm, games, counts, draw)
         rows.append(row)
     return rows
 
@@ -107,25 +111,21 @@ def _mean(cells: Cells, arm: str, games: int, suite: str, figure: str) -> dict[s
     return _figure(float(mine.mean()), spread.half(len(mine)), len(mine))
 
 
-def _differences(cells: Cells, arm: str, games: int) -> Floats:
-    """Bits a move less scratch's at the same seed."""
-    of_arm, of_scratch = ({cell["seed"]: cell for cell in _of(cells, name, games)} for name in (arm, SCRATCH))
-    seeds = [seed for seed in of_arm if seed in of_scratch]
-    return _values([of_arm[seed] for seed in seeds]) - _values([of_scratch[seed] for seed in seeds])
+def _differences(cells: Cells, arm: str, other: str, games: int) -> Floats:
+    """Bits a move less those of another arm at the same seed."""
+    ours, theirs = ({cell["seed"]: cell for cell in _of(cells, name, games)} for name in (arm, other))
+    seeds = [seed for seed in ours if seed in theirs]
+    return _values([ours[seed] for seed in seeds]) - _values([theirs[seed] for seed in seeds])
 
 
-def _against_scratch(cells: Cells, arm: str, games: int, draw: np.random.Generator) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    mine = _differences(cells, arm, games)
-    others = [name for name in dict.fromkeys(cell["arm"] for cell in cells) if name != SCRATCH]
-    if len(mine):
-        spread = pooled(_differences(cells, name, games) for name in others)
-        found["difference"] = _figure(float(mine.mean()), spread.half(len(mine)), len(mine))
-        found["detectable"] = spread.detectable(len(mine)) if spread.freedom else None
-    counts = sorted({cell["games"] for cell in cells if cell["arm"] == SCRATCH})
-    if len(counts) > 1:
-        found |= _transferred(cells, arm, games, counts, draw)
-    return found
+def _less(cells: Cells, arm: str, other: str, games: int) -> dict[str, Any] | None:
+    mine = _differences(cells, arm, other, games)
+    if not len(mine):
+        return None
+    compared = dict.fromkeys(cell["arm"] for cell in cells if cell["arm"] != other)
+    spread = pooled(_differences(cells, name, other, games) for name in compared)
+    detectable = spread.detectable(len(mine)) if spread.freedom else None
+    return _figure(float(mine.mean()), spread.half(len(mine)), len(mine)) | {"detectable": detectable}
 
 
 def effective_games(loss: float, counts: Sequence[int], scratch: Floats) -> float:
@@ -185,28 +185,44 @@ def _transferred(
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The rows as the lines of a Markdown table; rates in per cent, intervals in brackets."""
+    """The rows as Markdown: figures of each arm, then bits a move of each arm less those of each other one."""
+    rows = sorted(rows, key=lambda row: row["games"])
     titles = (
-        "arm", "games", "seeds", "bits a move", "less scratch", "legal %", "random games: bits", "legal %",
+        "arm",
+        "games",
+        "seeds",
+        "bits a move",
+        "legal %",
+        "random games: bits",
+        "legal %",
         "worth games of scratch",
-    )  # fmt: skip
-    lines = ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
-    for row in sorted(rows, key=lambda row: row["games"]):
-        lost, worth = row.get("difference"), row.get("effective_games")
+    )
+    lines = _head(titles)
+    for row in rows:
         cells = (
             row["arm"] + (" *" if row["differs"] else ""),
             f"{row['games']:,}",
             str(row["seeds"]),
             _shown(row[LOSS], "{:.3f}"),
-            _shown(lost, "{:+.3f}") if lost else "",
             _shown(row["legal_argmax"], "{:.1f}", 100),
             _shown(row[f"{LOSS}-random"], "{:.2f}"),
             _shown(row["legal_argmax-random"], "{:.1f}", 100),
-            _worth(row) if worth else "",
+            _worth(row) if "effective_games" in row else "",
         )
         lines.append("| " + " | ".join(cells) + " |")
     differs = {row["arm"]: row["differs"] for row in rows if row["differs"]}
-    return lines + ([""] if differs else []) + [f"\\* {arm}: {words}." for arm, words in differs.items()]
+    lines += ["", *(f"\\* {arm}: {words}." for arm, words in differs.items())]
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    if len(arms) > 1:
+        lines += ["", "Bits a move less those of:", "", *_head(("arm", "games", *arms))]
+        for row in rows:
+            less = [_shown(row["less"][arm], "{:+.3f}") if arm in row["less"] else "" for arm in arms]
+            lines.append("| " + " | ".join((row["arm"], f"{row['games']:,}", *less)) + " |")
+    return lines
+
+
+def _head(titles: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
 
 
 def _shown(figure: Mapping[str, Any], form: str, times: float = 1.0) -> str:

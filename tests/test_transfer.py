@@ -176,8 +176,9 @@ def test_what_a_study_says() -> None:
     assert helped["effective_games"]["low"] < 800 < helped["effective_games"]["high"]
     assert helped["transferred"]["value"] == pytest.approx(400, rel=1e-6)
     # Seeds move all arms together, so differences are known better than the figures are.
-    assert helped["difference"]["high"] < 0 < rows["harmed", 400]["difference"]["low"]
-    assert helped["detectable"] == pytest.approx(0, abs=1e-9)
+    assert helped["less"]["scratch"]["high"] < 0 < rows["harmed", 400]["less"]["scratch"]["low"]
+    assert rows["scratch", 400]["less"]["helped"]["value"] == -helped["less"]["scratch"]["value"]
+    assert helped["less"]["scratch"]["detectable"] == pytest.approx(0, abs=1e-9)
     assert pooled([np.array([-0.02, 0.0, 0.02])] * 4).half(3) == pytest.approx(
         helped["bits_per_move"]["high"] - helped["bits_per_move"]["value"]
     )
