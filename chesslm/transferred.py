@@ -13,6 +13,7 @@ are paired, since those of all arms draw the same games in the same order: diffe
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -122,10 +123,26 @@ def _less(cells: Cells, arm: str, other: str, games: int) -> dict[str, Any] | No
     mine = _differences(cells, arm, other, games)
     if not len(mine):
         return None
-    compared = dict.fromkeys(cell["arm"] for cell in cells if cell["arm"] != other)
-    spread = pooled(_differences(cells, name, other, games) for name in compared)
+    spread = _spread_of_differences(cells, games)
     detectable = spread.detectable(len(mine)) if spread.freedom else None
     return _figure(float(mine.mean()), spread.half(len(mine)), len(mine)) | {"detectable": detectable}
+
+
+def _spread_of_differences(cells: Cells, games: int) -> Spread:
+    """That of a difference of two arms at one seed, whichever they are: what is left beside arms and seeds.
+
+    The mean variance over all pairs of arms; for arms of the same seeds twice the residual variance of a two-way table,
+    which has (arms - 1) (seeds - 1) degrees of freedom.
+    """
+    arms = dict.fromkeys(cell["arm"] for cell in cells if cell["games"] == games)
+    pairs = [_differences(cells, arm, other, games) for arm, other in combinations(arms, 2)]
+    several = [pair for pair in pairs if len(pair) > 1]
+    if not several:
+        return Spread(0.0, 0)
+    variance = float(np.mean([pair.var(ddof=1) for pair in several]))
+    # So many arms have so many pairs.
+    count = (1 + (1 + 8 * len(several)) ** 0.5) / 2
+    return Spread(variance**0.5, round((count - 1) * (np.mean([len(pair) for pair in several]) - 1)))
 
 
 def effective_games(loss: float, counts: Sequence[int], scratch: Floats) -> float:
@@ -211,7 +228,8 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         )
         lines.append("| " + " | ".join(cells) + " |")
     differs = {row["arm"]: row["differs"] for row in rows if row["differs"]}
-    lines += ["", *(f"\\* {arm}: {words}." for arm, words in differs.items())]
+    if differs:
+        lines += ["", *(f"\\* {arm}: {words}." for arm, words in differs.items())]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     if len(arms) > 1:
         lines += ["", "Bits a move less those of:", "", *_head(("arm", "games", *arms))]

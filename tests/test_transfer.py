@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Cli
 from safetensors.torch import load_file
+from scipy import stats
 
 from chesslm.errors import InputError
 from chesslm.loader import GameBatches
@@ -186,6 +187,16 @@ def test_what_a_study_says() -> None:
     assert rows["harmed", 400]["transferred"]["value"] == pytest.approx(-200, rel=1e-6)
     assert rows["far", 400]["beyond"]["value"] and rows["far", 400]["effective_games"]["value"] is None
     assert "effective_games" not in rows["scratch", 100]
+
+    # Two arms alone: the interval of a difference is that of the paired t test.
+    two = [
+        cell(arm, 100, seed, bits)
+        for arm, each in (("a", [5, 6, 8]), ("scratch", [6, 6.5, 9.5]))
+        for seed, bits in enumerate(each)
+    ]
+    less = next(row for row in summarize(two) if row["arm"] == "a")["less"]["scratch"]
+    low, high = stats.ttest_rel([5, 6, 8], [6, 6.5, 9.5]).confidence_interval()
+    assert (less["low"], less["high"]) == pytest.approx((low, high))
     table = "\n".join(markdown(list(rows.values())))
     assert "> 1,600" in table and "< 100" in table and "| 800 (" in table
 
