@@ -5,29 +5,25 @@
 Nothing says which kind is asked for: kinds with the same sources (moves in UCI) belong in datasets of their own. Source
 and target are encoded apart, so no token crosses the line end between them. ``Role.TARGET`` marks the target's
 tokens and <eos>: training takes its loss on all tokens, and what is measured is the target. A pair longer than the
-context is left out and counted; the kinds of one side, whole games, are cut there instead. Tokens are those of a text
-model, or byte-level BPE learned from the first 16 MB that fall in the training split.
+context is left out and counted; the kinds of one side, whole games, are cut there instead.
 """
 
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chesslm import __version__, files
 from chesslm.errors import InputError
 from chesslm.filters import Seen
-from chesslm.gguf import text_tokenizer_of
 from chesslm.notation import PAIRS
 from chesslm.pairs import ONE_SIDED, SEPARATOR, Pair, read_pairs
-from chesslm.shards import SPLITS, ShardWriter, split_of, write_meta
+from chesslm.shards import split_of
 from chesslm.streams import Source
-from chesslm.text import LEARN_CHARACTERS, LEAST_VOCABULARY, VOCABULARY
-from chesslm.text_tokenizer import CONTEXT, TextTokenizer, learn_text_tokenizer
+from chesslm.text_rows import Row, check_options, print_splits, write_rows
+from chesslm.text_tokenizer import CONTEXT, TextTokenizer
 from chesslm.tokenizer import Role, TokenizedGame
 
 
@@ -60,48 +56,39 @@ def prepare_pairs(
         InputError: bad values, bad input, too few pairs, or ``out`` exists or cannot be written.
         FailureError: the disk is full or reading failed.
     """
-    if vocabulary and (tokenizer_of or vocabulary < LEAST_VOCABULARY):
-        raise InputError(f"--vocabulary is {LEAST_VOCABULARY} or more, and learned only where --tokenizer names none")
-    if not (val > 0 and test > 0 and val + test < 1):
-        raise InputError("--val and --test are shares of the games, such as 0.02, and leave some for training")
+    check_options(vocabulary, tokenizer_of, val, test, split_by="games")
     sources = [Source(where) for where in inputs]
     began, counts, kinds = time.monotonic(), Counter[str](), Counter[str]()
-    with files.atomic_folder(out) as folder:
-        writers = {split: ShardWriter(folder, split, columns=_columns()) for split in SPLITS}
-        pairs = _split(sources, Seen(folder), seed, (val, test), counts)
-        held: list[tuple[str, Pair]] = []
-        if tokenizer_of:
-            tokenizer = text_tokenizer_of(tokenizer_of)
-        else:
-            held = _enough(pairs)
-            training = (f"{pair.source}{SEPARATOR}{pair.target}" for split, pair in held if split == "train")
-            tokenizer = learn_text_tokenizer(training, vocabulary or VOCABULARY)
-        for split, pair in chain(held, pairs):
-            row = encode_pair(tokenizer, pair)
-            if len(row) > CONTEXT:
-                counts["too long"] += 1
-                continue
-            counts["kept"] += 1
-            kinds[pair.kind] += 1
-            writers[split].add(row, {"kind": pair.kind, "game": pair.game})
-        for writer in writers.values():
-            writer.flush()
-        if empty := [split for split in SPLITS if not writers[split].games]:
-            raise InputError(
-                f"too few pairs: {counts['kept']} of {counts['read']} left, and none of them for "
-                f"{' and '.join(empty)}; give more pairs, or a larger --val and --test"
-            )
-        tokenizer.save(folder / "tokenizer")
-        about = {
+
+    def rows(tokenizer: TextTokenizer, pair: Pair) -> Iterator[Row]:
+        row = encode_pair(tokenizer, pair)
+        if len(row) > CONTEXT:
+            counts["too long"] += 1
+            return
+        counts["kept"] += 1
+        kinds[pair.kind] += 1
+        yield row, {"kind": pair.kind, "game": pair.game}
+
+    def about() -> dict[str, Any]:
+        return {
             "notation": PAIRS,
             "kinds": dict(sorted(kinds.items())),
             "sources": [source.about() for source in sources],
             "pairs": dict(counts),
-            "shares": {"val": val, "test": test},
-            "seed": seed,
-            "version": __version__,
         }
-        meta = write_meta(folder, writers.values(), about)
+
+    def too_little(empty: str) -> str:
+        return (
+            f"too few pairs: {counts['kept']} of {counts['read']} left, and none of them for {empty}; give more pairs, "
+            "or a larger --val and --test"
+        )
+
+    meta = write_rows(
+        out, lambda seen: _split(sources, seen, seed, (val, test), counts),
+        lambda pair: f"{pair.source}{SEPARATOR}{pair.target}", rows, about, too_little,
+        columns={"kind": "string", "game": "string"}, vocabulary=vocabulary, tokenizer_of=tokenizer_of, val=val,
+        test=test, seed=seed,
+    )  # fmt: skip
     if not quiet:
         _summarise(out, meta, time.monotonic() - began)
     return meta
@@ -143,30 +130,11 @@ def _split(
                 counts["duplicate"] += 1
 
 
-def _enough(pairs: Iterator[tuple[str, Pair]]) -> list[tuple[str, Pair]]:
-    """The first pairs: enough of them to learn tokens from."""
-    held: list[tuple[str, Pair]] = []
-    characters = 0
-    for split, pair in pairs:
-        held.append((split, pair))
-        characters += len(pair.source) + len(pair.target)
-        if characters >= LEARN_CHARACTERS:
-            break
-    return held
-
-
-def _columns() -> Any:
-    import pyarrow as pa
-
-    return pa.schema([("kind", pa.string()), ("game", pa.string())])
-
-
 def _summarise(out: Path, meta: dict[str, Any], seconds: float) -> None:
     pairs = meta["pairs"]
     left_out = ", ".join(f"{pairs[why]:,} {why}" for why in ("duplicate", "too long") if pairs.get(why)) or "none"
     print(
         f"{out}: pairs ({', '.join(meta['kinds'])}), {pairs['kept']:,} of {pairs['read']:,} kept; left out: {left_out}"
     )
-    for name, split in meta["splits"].items():
-        print(f"  {name:<5}  {split['games']:>9,} pairs  {split['tokens']:>13,} tokens")
+    print_splits(meta, "pairs")
     print(f"{pairs['read'] / seconds:,.0f} pairs a second")

@@ -4,8 +4,7 @@
 
 A document is a file, or a line of a JSONL file. It is cut into blocks at line ends, and a block's hash decides its
 split: validation text was never trained on, though it may come from the same book. A row is <bos> and the tokens
-that fit behind it; <eos> ends a document. Tokens are byte-level BPE, learned from the first 16 MB that fall in the
-training split, or those of a text model that is there already. Memory is a shard and those 16 MB, whatever the input.
+that fit behind it; <eos> ends a document.
 """
 
 import json
@@ -14,27 +13,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chesslm import __version__, files
 from chesslm.errors import InputError
 from chesslm.filters import Seen
-from chesslm.gguf import text_tokenizer_of
 from chesslm.notation import PROSE
-from chesslm.shards import SPLITS, ShardWriter, split_of, write_meta
+from chesslm.shards import split_of
 from chesslm.streams import Source
-from chesslm.text_tokenizer import CONTEXT, TextTokenizer, learn_text_tokenizer
+from chesslm.text_rows import Row, check_options, print_splits, write_rows
+from chesslm.text_tokenizer import CONTEXT, TextTokenizer
 from chesslm.tokenizer import Role, TokenizedGame
 
 BLOCK_CHARACTERS = 1 << 15
-LEARN_CHARACTERS = 1 << 24
-VOCABULARY = 4096
-LEAST_VOCABULARY = 320
-"""All bytes, the special tokens and a few merges."""
 
 
 @dataclass(frozen=True)
@@ -82,42 +75,24 @@ def prepare_text(
         InputError: bad values, bad input, too little text, or ``out`` exists or cannot be written.
         FailureError: the disk is full or reading failed.
     """
-    if vocabulary and (tokenizer_of or vocabulary < LEAST_VOCABULARY):
-        raise InputError(f"--vocabulary is {LEAST_VOCABULARY} or more, and learned only where --tokenizer names none")
-    if not (val > 0 and test > 0 and val + test < 1):
-        raise InputError("--val and --test are shares of the text, such as 0.02, and leave some for training")
+    check_options(vocabulary, tokenizer_of, val, test, split_by="text")
     sources = [Source(where) for each in inputs for where in _files(each)]
     began, counts = time.monotonic(), Counter[str]()
-    with files.atomic_folder(out) as folder:
-        writers = {split: ShardWriter(folder, split, columns=_columns()) for split in SPLITS}
-        blocks = _split(sources, Seen(folder), seed, (val, test), counts, quiet)
-        held: list[tuple[str, Block]] = []
-        if tokenizer_of:
-            tokenizer = text_tokenizer_of(tokenizer_of)
-        else:
-            held = _enough(blocks)
-            training = (block.text for split, block in held if split == "train")
-            tokenizer = learn_text_tokenizer(training, vocabulary or VOCABULARY)
-        for split, block in chain(held, blocks):
-            for row, size in _rows(tokenizer, block):
-                writers[split].add(row, {"bytes": size, "source": block.source})
-        for writer in writers.values():
-            writer.flush()
-        if empty := [split for split in SPLITS if not writers[split].games]:
-            raise InputError(
-                f"too little text: {counts['kept']} blocks of {BLOCK_CHARACTERS >> 10} KB, and none of them for "
-                f"{' and '.join(empty)}; give more text, or a larger --val and --test"
-            )
-        tokenizer.save(folder / "tokenizer")
-        about = {
-            "notation": PROSE,
-            "sources": [source.about() for source in sources],
-            "blocks": dict(counts),
-            "shares": {"val": val, "test": test},
-            "seed": seed,
-            "version": __version__,
-        }
-        meta = write_meta(folder, writers.values(), about)
+
+    def about() -> dict[str, Any]:
+        return {"notation": PROSE, "sources": [source.about() for source in sources], "blocks": dict(counts)}
+
+    def too_little(empty: str) -> str:
+        return (
+            f"too little text: {counts['kept']} blocks of {BLOCK_CHARACTERS >> 10} KB, and none of them for {empty}; "
+            "give more text, or a larger --val and --test"
+        )
+
+    meta = write_rows(
+        out, lambda seen: _split(sources, seen, seed, (val, test), counts, quiet), lambda block: block.text, _rows,
+        about, too_little, columns={"bytes": "int32", "source": "string"}, vocabulary=vocabulary,
+        tokenizer_of=tokenizer_of, val=val, test=test, seed=seed,
+    )  # fmt: skip
     if not quiet:
         _summarise(out, meta, time.monotonic() - began)
     return meta
@@ -195,19 +170,7 @@ def _blocks(pieces: Iterator[str] | list[str], source: Source) -> Iterator[Block
         yield Block(held, source.name, ends=True)
 
 
-def _enough(blocks: Iterator[tuple[str, Block]]) -> list[tuple[str, Block]]:
-    """The first blocks: enough of them to learn tokens from."""
-    held: list[tuple[str, Block]] = []
-    characters = 0
-    for split, block in blocks:
-        held.append((split, block))
-        characters += len(block.text) if split == "train" else 0
-        if characters >= LEARN_CHARACTERS:
-            break
-    return held
-
-
-def _rows(tokenizer: TextTokenizer, block: Block) -> Iterator[tuple[TokenizedGame, int]]:
+def _rows(tokenizer: TextTokenizer, block: Block) -> Iterator[Row]:
     """The rows of a block, each with the bytes of text that it stands for."""
     ids, ends = tokenizer.encode(block.text)
     room, begin = CONTEXT - 1, 0
@@ -221,22 +184,13 @@ def _rows(tokenizer: TextTokenizer, block: Block) -> Iterator[tuple[TokenizedGam
             row.append(np.array([tokenizer.eos]))
             role.append(Role.GAME_ENDS)
         whole = np.concatenate(row).astype(tokenizer.dtype)
-        yield (
-            TokenizedGame(whole, np.zeros(len(whole), np.int16), np.array(role, np.uint8)),
-            len(block.text[begin:end].encode()),
-        )
+        said = {"bytes": len(block.text[begin:end].encode()), "source": block.source}
+        yield TokenizedGame(whole, np.zeros(len(whole), np.int16), np.array(role, np.uint8)), said
         begin = end
-
-
-def _columns() -> Any:
-    import pyarrow as pa
-
-    return pa.schema([("bytes", pa.int32()), ("source", pa.string())])
 
 
 def _summarise(out: Path, meta: dict[str, Any], seconds: float) -> None:
     blocks, splits = meta["blocks"], meta["splits"]
     print(f"{out}: prose, {blocks['kept']:,} blocks ({blocks.get('duplicate', 0):,} duplicates left out)")
-    for name, split in splits.items():
-        print(f"  {name:<5}  {split['games']:>9,} rows  {split['tokens']:>13,} tokens")
+    print_splits(meta, "rows")
     print(f"{sum(split['tokens'] for split in splits.values()) / seconds:,.0f} tokens a second")
