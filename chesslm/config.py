@@ -131,16 +131,29 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InputError: no such file, bad TOML, an unknown key, or a value of the wrong type or range.
     """
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML ({error})") from None
+    table = read_toml(path, "recipe")
     for section, values in table.items():
         if not isinstance(values, dict):
             raise InputError(f"{path}: {section} stands outside a section; sections are [model], [train] and [init]")
     return from_dict(table)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Args:
+        path: of the file.
+        what: it should be.
+
+    Raises:
+        InputError: no such file, or bad TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such {what}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error})") from None
 
 
 def from_dict(sections: dict[str, dict[str, Any]]) -> Recipe:

@@ -55,13 +55,29 @@ def examples_needed(
     start = bits[0] if start is None else start
     if start <= floor:
         return None
-    threshold = start - share * (start - floor)
+    return crossing(examples, bits, start - share * (start - floor))
+
+
+def crossing(places: Sequence[float], losses: Sequence[float], level: float) -> float | None:
+    """Where a loss first comes down to a level.
+
+    The curve is taken at its best so far, and between two places as a straight line over their logarithm.
+
+    Args:
+        places: of the curve's points, rising from 0 or above.
+        losses: there.
+        level: to come down to.
+
+    Returns:
+        The place: the first one where the curve begins there, the second where the first is 0, which has no logarithm;
+        None where it never comes so far.
+    """
     best = math.inf
-    for i, (seen, loss) in enumerate(zip(examples, bits, strict=True)):
-        if loss <= threshold:
-            if i == 0 or examples[i - 1] <= 0:
-                return float(seen)
-            way = (best - threshold) / (best - loss)
-            return float(examples[i - 1] * (seen / examples[i - 1]) ** way)
+    for i, (place, loss) in enumerate(zip(places, losses, strict=True)):
+        if loss <= level:
+            if i == 0 or places[i - 1] <= 0:
+                return float(place)
+            way = (best - level) / (best - loss)
+            return float(places[i - 1] * (place / places[i - 1]) ** way)
         best = min(best, loss)
     return None

@@ -23,7 +23,6 @@ An arm is where a model starts from; a cell is one training run of it on so many
     games = [2000]                  # for this arm alone; so may be seeds, rates, data, model and train
 """
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,6 @@ class Study:
         arms: what is compared.
         rate_games: the game count at which rates are tried.
         test_games, random_games: to measure on.
-        smallest: the smallest game count of all.
     """
 
     data: Path
@@ -117,12 +115,7 @@ def read_study(path: Path) -> Study:
     Raises:
         InputError: no such file, bad TOML, an unknown key, no arm called scratch, or a value of the wrong type.
     """
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such study") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML ({error})") from None
+    table = config.read_toml(path, "study")
     about, arms = table.pop("study", {}), table.pop("arms", {})
     recipe = config.from_dict(table)
     if unknown := set(about) - set(PLAIN):

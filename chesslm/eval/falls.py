@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chesslm.errors import InputError
+from chesslm.learning import crossing
 
 Floats = NDArray[np.float64]
 
@@ -101,20 +102,8 @@ def falls(curves: Curves, floor: Mapping[str, float]) -> dict[str, Fall]:
 
 
 def _fall(steps: NDArray[np.int64], bits: Floats, floor: float) -> Fall:
-    """The first crossings of the lowest loss so far, between measurements along a straight line in log-steps."""
-    envelope = np.minimum.accumulate(bits)
-    # What happens before the first step is over happens at the first step.
-    log_steps = np.log2(np.maximum(steps, 1))
     start = float(bits[0])
-
-    def crossing(share: float) -> float | None:
-        level = floor + share * (start - floor)
-        below = np.flatnonzero(envelope <= level)
-        if not (start > floor and len(below)):
-            return None
-        after = int(below[0])
-        there, here = envelope[after], envelope[after - 1]
-        way = (here - level) / (here - there)
-        return float(2 ** (log_steps[after - 1] + way * (log_steps[after] - log_steps[after - 1])))
-
-    return Fall(start, floor, crossing(HIGH), crossing(LOW))
+    if start <= floor:
+        return Fall(start, floor, None, None)
+    crossings = (crossing(steps.tolist(), bits.tolist(), floor + share * (start - floor)) for share in (HIGH, LOW))
+    return Fall(start, floor, *crossings)

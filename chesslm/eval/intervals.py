@@ -8,6 +8,7 @@ nothing of training seeds. How often they hold the truth is in docs/metrics.md, 
 import math
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,19 @@ class Bootstrap:
         """Mean over rows, with its interval; arguments as for ``means``, and whether it is a rate."""
         resampled = self.means(game, values)
         return of_resamples(float(values.mean()), resampled, len(values), len(np.unique(game)), rate)
+
+    def ratio(
+        self, game: NDArray[np.int64], above: NDArray[Any], below: NDArray[Any], *, n: int, games: int, rate: bool
+    ) -> Metric:
+        """A sum over rows over another one, with its interval.
+
+        Args:
+            game: of each row, (rows,).
+            above, below: what is summed up, (rows,) each.
+            n, games, rate: as for ``of_resamples``.
+        """
+        sums, counts = (np.bincount(game, each, self.games).astype(float) for each in (above, below))
+        return of_resamples(float(above.sum() / below.sum()), self.ratios(sums, counts), n, games, rate)
 
 
 def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool) -> Metric:

@@ -124,7 +124,7 @@ def score_moves(
         told: whether a model that takes conditions is told what is known of each game, or nothing.
         advance: told of plies done.
     """
-    tokens = [scorer.tokenizer.encode(game.codes, headers=game.headers if told else None) for game in games]
+    tokens = encode_games(scorer, games, told)
     if scorer.tokenizer.is_one_token:
         return _score_tokens(scorer, tokens, positions, advance)
     from chesslm.eval.spellings import score_spellings
@@ -133,6 +133,11 @@ def score_moves(
     if 0 < plies < len(positions):
         measured[np.random.default_rng(seed).permutation(len(positions))[plies:]] = False
     return score_spellings(scorer, tokens, positions, measured, pool, advance)
+
+
+def encode_games(scorer: Scorer, games: Sequence[Game], told: bool) -> list[TokenizedGame]:
+    """Games in a scorer's notation; one that takes conditions is told what is known of them, or nothing."""
+    return [scorer.tokenizer.encode(game.codes, headers=game.headers if told else None) for game in games]
 
 
 def batch_tokens(scorer: Scorer) -> int:

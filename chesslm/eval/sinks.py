@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chesslm.eval import intervals
 from chesslm.eval.intervals import Bootstrap, Floats
-from chesslm.eval.moves import Progress
+from chesslm.eval.moves import Progress, encode_games
 from chesslm.eval.positions import Positions
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.scorers import Scorer
@@ -53,7 +52,7 @@ def sinks(
     Returns:
         Metrics over all tokens of moves, and by what they say of their move.
     """
-    encoded = [scorer.tokenizer.encode(game.codes, headers=game.headers if told else None) for game in games]
+    encoded = encode_games(scorer, games, told)
     tokens = tokens_of(Forks(scorer.tokenizer), encoded, positions, pool)
     scores = score_tokens(scorer, encoded, tokens, advance)
     bootstrap = Bootstrap(len(games), seed)
@@ -142,9 +141,8 @@ def _metric(ratio: Ratio, game: NDArray[np.int64], bootstrap: Bootstrap) -> Metr
     if ratio.value is None:
         return None
     below = ratio.rows if ratio.below is None else ratio.below
-    sums, counts = (np.bincount(game, each, bootstrap.games).astype(float) for each in (ratio.above, below))
-    games = len(np.unique(game[ratio.rows]))
-    return intervals.of_resamples(ratio.value, bootstrap.ratios(sums, counts), int(ratio.rows.sum()), games, ratio.rate)
+    n, games = int(ratio.rows.sum()), len(np.unique(game[ratio.rows]))
+    return bootstrap.ratio(game, ratio.above, below, n=n, games=games, rate=ratio.rate)
 
 
 def classes(tokens: MoveTokens) -> dict[str, NDArray[np.bool_]]:

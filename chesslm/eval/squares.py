@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from chesslm.errors import InputError
-from chesslm.eval import intervals
 from chesslm.eval.intervals import Bootstrap, Floats
 from chesslm.eval.moves import Progress, batch_tokens
 from chesslm.eval.prompts import LENGTHS, TASKS, Prompt, Question
@@ -232,16 +231,9 @@ def _metrics(
         rows = np.flatnonzero(chosen & (asked.task == task))
         if not len(rows):
             continue
-        counts = np.bincount(game[rows], minlength=bootstrap.games).astype(np.float64)
         for figure, values in figures.items():
             if figure.endswith("exact") and asked.played[rows[0]] < 0:
                 continue
-            sums = np.bincount(game[rows], values[rows], minlength=bootstrap.games).astype(np.float64)
-            found[f"{name}_{figure}"] = intervals.of_resamples(
-                float(sums.sum() / len(rows)),
-                bootstrap.ratios(sums, counts),
-                len(rows),
-                int((counts > 0).sum()),
-                rate=not figure.startswith("chance"),
-            )
+            is_rate = not figure.startswith("chance")
+            found[f"{name}_{figure}"] = bootstrap.mean(game[rows], values[rows], rate=is_rate)
     return found

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from chesslm.errors import InputError
-from chesslm.eval.intervals import Bootstrap, of_resamples, of_trials
+from chesslm.eval.intervals import Bootstrap, of_trials
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.scorers import Scorer, chain
 from chesslm.eval.steppers import Stepper
@@ -222,12 +222,9 @@ class _Summary:
 
     def _ratio(self, rows: list[tuple[float, float, int]], rate: bool = False) -> Metric:
         """A ratio of sums over rows of (numerator, denominator, game)."""
-        over, under, game = (np.array(column) for column in zip(*rows, strict=True))
-        size = self.bootstrap.games
-        sums, counts = (np.bincount(game.astype(int), values, size).astype(float) for values in (over, under))
-        resampled = self.bootstrap.ratios(sums, counts)
-        value = float(over.sum() / under.sum())
-        return of_resamples(value, resampled, len(rows) if under.max() == 1 else int(under.sum()), len(set(game)), rate)
+        above, below, game = (np.array(column) for column in zip(*rows, strict=True))
+        n = len(rows) if below.max() == 1 else int(below.sum())
+        return self.bootstrap.ratio(game, above, below, n=n, games=len(set(game)), rate=rate)
 
     def _rate(self, rows: list[tuple[float, int]]) -> Metric:
         """A rate of rows of (0 or 1, game); each a trial of its own where no two are of one game."""
