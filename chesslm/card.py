@@ -1,5 +1,6 @@
 """The model card: README.md of a checkpoint folder, written from its ``chesslm.json`` alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 from chesslm.notation import PAIRS, PROSE
@@ -30,16 +31,7 @@ def model_card(about: dict[str, Any]) -> str:
     if notation == PAIRS:
         return _pairs_card(about)
     what, example = TEXTS.get(notation, ("moves in UCI", "e2e4 e7e5 g1f3"))
-    lines = [
-        HEADER.format(license="apache-2.0", tags=f"chess, chesslm, {notation}"),
-        "# A chess-move language model",
-        "",
-        f"{_from(about)} chess games written in `{notation}`. It was shown moves only, never a board.",
-        "",
-        *_how(about),
-        *_figures(about.get("validation") or {}),
-        "## Use",
-        "",
+    use = [
         f"It loads in plain transformers; text is {what}:",
         "",
         "```python",
@@ -57,6 +49,47 @@ def model_card(about: dict[str, Any]) -> str:
         "",
         "It follows games from the standard start position only, and cannot be given a position without its moves. "
         "It writes illegal moves at times, more often late in a game and far from the games it was trained on.",
+    ]
+    return _card(
+        about,
+        f"chess, chesslm, {notation}",
+        "A chess-move language model",
+        f"{_from(about)} chess games written in `{notation}`. It was shown moves only, never a board.",
+        _figures,
+        use,
+    )
+
+
+def _card(
+    about: dict[str, Any],
+    tags: str,
+    title: str,
+    what: str,
+    figures: Callable[[dict[str, Any]], str],
+    use: list[str],
+) -> str:
+    """A card.
+
+    Args:
+        about: content of ``chesslm.json``.
+        tags: for the hub.
+        title: of the card.
+        what: it is, in a line.
+        figures: a line on validation figures, where there are any.
+        use: lines on how to use it.
+    """
+    validation = about.get("validation") or {}
+    lines = [
+        HEADER.format(license="apache-2.0", tags=tags),
+        f"# {title}",
+        "",
+        what,
+        "",
+        *_how(about),
+        *(["## Figures", "", figures(validation), ""] if validation else []),
+        "## Use",
+        "",
+        *use,
     ]
     return "\n".join(lines) + "\n"
 
@@ -77,56 +110,37 @@ def _from(about: dict[str, Any]) -> str:
 
 def _prose_card(about: dict[str, Any]) -> str:
     """The card of a model of prose."""
-    figures = about.get("validation") or {}
-    lines = [
-        HEADER.format(license="apache-2.0", tags="chesslm"),
-        "# A small language model of prose",
-        "",
+    return _card(
+        about,
+        "chesslm",
+        "A small language model of prose",
         f"{_from(about)} prose, for chess models to start from: it has the body of one and has never seen a move.",
-        "",
-        *_how(about),
-        *(
-            ["## Figures", "", f"{figures['val_bits_per_byte']:.3f} bits a byte on validation text.", ""]
-            if figures
-            else []
-        ),
-        "## Use",
-        "",
-        "It loads in plain transformers (`AutoModelForCausalLM`, `AutoTokenizer`). With chesslm: `chesslm train --data "
-        "DATASET --init FOLDER`. It is far too small to answer questions or to say anything true.",
-    ]
-    return "\n".join(lines) + "\n"
+        lambda figures: f"{figures['val_bits_per_byte']:.3f} bits a byte on validation text.",
+        [
+            "It loads in plain transformers (`AutoModelForCausalLM`, `AutoTokenizer`). With chesslm: `chesslm train "
+            "--data DATASET --init FOLDER`. It is far too small to answer questions or to say anything true."
+        ],
+    )
 
 
 def _pairs_card(about: dict[str, Any]) -> str:
     """The card of a model that translates."""
-    figures = about.get("validation") or {}
     kinds = ", ".join((about.get("dataset") or {}).get("kinds") or ()) or "not said"
-    lines = [
-        HEADER.format(license="apache-2.0", tags="chess, chesslm"),
-        "# A language model that translates between ways of writing chess",
-        "",
+    return _card(
+        about,
+        "chess, chesslm",
+        "A language model that translates between ways of writing chess",
         f"Trained on sources, each with its target on the next line, as plain text. Kinds of pairs: {kinds}.",
-        "",
-        *_how(about),
-        *(
-            [
-                "## Figures",
-                "",
-                f"On validation pairs: {figures['val_bits_per_target']:.2f} bits a target, {figures['val_exact']:.1%} "
-                "written exactly. `chesslm evaluate --suite translation` gives the full picture, with intervals.",
-                "",
-            ]
-            if figures
-            else []
+        lambda figures: (
+            f"On validation pairs: {figures['val_bits_per_target']:.2f} bits a target, {figures['val_exact']:.1%} "
+            "written exactly. `chesslm evaluate --suite translation` gives the full picture, with intervals."
         ),
-        "## Use",
-        "",
-        "It loads in plain transformers (`AutoModelForCausalLM`, `AutoTokenizer`): give it a source and a line end, "
-        "and let it write up to the end-of-text token. With chesslm: `chesslm evaluate FOLDER --suite translation "
-        "--pairs FILE.jsonl`.",
-    ]
-    return "\n".join(lines) + "\n"
+        [
+            "It loads in plain transformers (`AutoModelForCausalLM`, `AutoTokenizer`): give it a source and a line "
+            "end, and let it write up to the end-of-text token. With chesslm: `chesslm evaluate FOLDER --suite "
+            "translation --pairs FILE.jsonl`."
+        ],
+    )
 
 
 def _how(about: dict[str, Any]) -> list[str]:
@@ -151,14 +165,9 @@ def _how(about: dict[str, Any]) -> list[str]:
     return [*table, "", "The whole recipe is in `chesslm.json`.", ""]
 
 
-def _figures(validation: dict[str, Any]) -> list[str]:
-    if not validation:
-        return []
-    return [
-        "## Figures",
-        "",
+def _figures(validation: dict[str, Any]) -> str:
+    return (
         f"On validation games ({validation['val_plies']:,.0f} plies): greedy move legal "
         f"{validation['val_legal_argmax']:.1%}, {validation['val_bits_per_move']:.2f} bits a move. "
-        "`chesslm evaluate` gives the full picture, with intervals, on games of your own.",
-        "",
-    ]
+        "`chesslm evaluate` gives the full picture, with intervals, on games of your own."
+    )

@@ -148,7 +148,7 @@ def read_english(sentence: str) -> Facts | None:
     return None
 
 
-def _facts(core: str, said: dict[str, str], check: str) -> Facts | None:
+def _facts(core: str, said: dict[str, str], check: str) -> Facts:
     en_passant = core in EN_PASSANT
     captured = "pawn" if en_passant else said.get("captured")
     piece = "pawn" if en_passant else said["piece"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from chesslm import files
 from chesslm.errors import InputError
+from chesslm.tables import markdown_table
 
 SHARES = (0.5, 0.9)
 FLOOR_SHARES = (1.0, 0.9)
@@ -81,40 +82,20 @@ def targets_table(runs: Mapping[str, Sequence[Mapping[str, float]]], kinds: Mapp
     from chesslm.learning import examples_needed
     from chesslm.pairs import ONE_SIDED
 
-    titles = (
-        "run",
-        "kind",
-        "pairs seen",
-        "first bits",
-        "last bits",
-        "exact",
-        *(f"{s:.0%} of it after" for s in SHARES),
-    )
-    lines = ["| " + " | ".join(titles) + " |", "|---|---" + "|--:" * (len(titles) - 2) + "|"]
-    for name, rows in runs.items():
+    def line(name: str, rows: Sequence[Mapping[str, float]]) -> Sequence[str]:
         alike = [runs[other] for other in runs if kinds[other] == kinds[name]]
         start = min(each[0]["bits_per_target"] for each in alike)
         free = set(kinds[name].split("+")) & set(ONE_SIDED)
         lowest = min(row["bits_per_target"] for each in alike for row in each) if free else 0.0
-        examples, bits = [row["games"] for row in rows], [row["bits_per_target"] for row in rows]
-        cells = [
-            [
-                examples_needed(examples, bits, share, floor * lowest, start)
-                for floor in (FLOOR_SHARES if free else (1.0,))
-            ]
-            for share in SHARES
-        ]
-        needed = [" ".join(_count(n, i) for i, n in enumerate(each)) for each in cells]
-        figures = (
-            name,
-            kinds[name],
-            f"{examples[-1]:,.0f}",
-            f"{bits[0]:.1f}",
-            f"{min(bits):.2f}",
-            f"{rows[-1]['exact']:.1%}",
-        )
-        lines.append("| " + " | ".join((*figures, *needed)) + " |")
-    return lines
+        floors = [share * lowest for share in FLOOR_SHARES] if free else [0.0]
+        seen, bits = [row["games"] for row in rows], [row["bits_per_target"] for row in rows]
+        needed = ([examples_needed(seen, bits, share, floor, start) for floor in floors] for share in SHARES)
+        figures = (f"{seen[-1]:,.0f}", f"{bits[0]:.1f}", f"{min(bits):.2f}", f"{rows[-1]['exact']:.1%}")
+        return (name, kinds[name], *figures, *(" ".join(map(_count, each, range(len(each)))) for each in needed))
+
+    after = (f"{share:.0%} of it after" for share in SHARES)
+    titles = ("run", "kind", "pairs seen", "first bits", "last bits", "exact", *after)
+    return markdown_table(titles, (line(name, rows) for name, rows in runs.items()), words=2)
 
 
 def _count(value: float | None, place: int) -> str:
@@ -127,12 +108,13 @@ def sinks_table(runs: Mapping[str, Any]) -> list[str]:
     from chesslm.eval.falls import FLOORS, falls, floors
 
     classes = list(dict.fromkeys(name for run in runs.values() for name in run.bits))
+    lowest = {share: floors(runs, share) for share in FLOORS}
+
+    def line(name: str, share: float) -> Sequence[str]:
+        found = falls(runs[name], lowest[share])
+        doublings = (found[each].doublings if each in found else None for each in classes)
+        shown = ("not reached" if value is None else f"{value:.1f}" for value in doublings)
+        return (name, f"{share:g} of the lowest", *shown)
+
     titles = ("run", "floor of free tokens", *classes)
-    lines = ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
-    for name, curves in runs.items():
-        for share in FLOORS:
-            found = falls(curves, floors(runs, share))
-            doublings = [found[each].doublings if each in found else None for each in classes]
-            shown = ("not reached" if value is None else f"{value:.1f}" for value in doublings)
-            lines.append(f"| {name} | {share:g} of the lowest | " + " | ".join(shown) + " |")
-    return lines
+    return markdown_table(titles, (line(name, share) for name in runs for share in FLOORS))

@@ -4,7 +4,7 @@ Metrics come as the plain mappings of the results JSON, perhaps someone else's: 
 becomes None.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -268,6 +268,16 @@ def _unit(unit: str, value: float) -> Callable[[float], str]:
         return lambda x: percent(x, 2 if 0 < min(value, 1 - value) < 0.01 else 1)
     formats = {"plies": "{:.1f}", "bits": "{:.2f}", "count": "{:,.0f}"}
     return formats.get(unit, "{:.3g}").format
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> list[str]:
+    """The lines of a table in Markdown, of which the first columns are words and the others figures."""
+    ruler = "|---" * words + "|--:" * (len(titles) - words) + "|"
+    return [_line(titles), ruler, *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def percent(rate: float, digits: int = 1) -> str:

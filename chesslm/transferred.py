@@ -13,6 +13,7 @@ are paired, since those of all arms draw the same games in the same order: diffe
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from chesslm.study import SCRATCH
+from chesslm.tables import markdown_table
 
 LOSS = "bits_per_move"
 FIGURES = (LOSS, "legality_bits", "choice_bits", "legal_argmax", "legal_mass")
@@ -72,77 +74,78 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
         smallest.
     """
     draw = np.random.default_rng(seed)
+    counts = {games: _Count(_by_arm(cells, games)) for games in dict.fromkeys(cell["games"] for cell in cells)}
     rows: list[dict[str, Any]] = []
     for arm, games in dict.fromkeys((cell["arm"], cell["games"]) for cell in cells):
-        mine = _of(cells, arm, games)
+        count = counts[games]
+        mine = count.arms[arm]
         row: dict[str, Any] = {"arm": arm, "games": games, "seeds": len(mine), "differs": mine[0]["differs"]}
         for suite, ending in (("legality", ""), ("legality-random", "-random")):
             for figure in FIGURES:
-                row[f"{figure}{ending}"] = _mean(cells, arm, games, suite, figure)
-        others = dict.fromkeys(cell["arm"] for cell in cells if cell["arm"] != arm)
-        row["less"] = {other: less for other in others if (less := _less(cells, arm, other, games))}
-        counts = sorted({cell["games"] for cell in cells if cell["arm"] == SCRATCH})
-        if arm != SCRATCH and len(counts) > 1:
-            row |= _transferred(cells, arm, games, counts, draw)
+                half = count.spread(suite, figure).half(len(mine))
+                row[f"{figure}{ending}"] = _figure(_values(mine, suite, figure), half)
+        row["less"] = {other: less for other in count.arms if other != arm and (less := count.less(arm, other))}
+        if arm != SCRATCH:
+            row |= _transferred(arm, games, counts, draw)
         rows.append(row)
     return rows
 
 
-def _of(cells: Cells, arm: str, games: int) -> Cells:
-    return [cell for cell in cells if (cell["arm"], cell["games"]) == (arm, games)]
+def _by_arm(cells: Cells, games: int) -> dict[str, Cells]:
+    """The cells of each arm at a game count."""
+    arms = dict.fromkeys(cell["arm"] for cell in cells if cell["games"] == games)
+    return {arm: [cell for cell in cells if (cell["arm"], cell["games"]) == (arm, games)] for arm in arms}
 
 
 def _values(cells: Cells, suite: str = "legality", figure: str = LOSS) -> Floats:
     return np.array([float(cell["suites"][suite][figure]["value"]) for cell in cells])
 
 
-def _arms(cells: Cells, games: int) -> list[Cells]:
-    """The cells of each arm at a game count."""
-    return [_of(cells, arm, games) for arm in dict.fromkeys(cell["arm"] for cell in cells)]
+def _figure(values: Floats, half: float) -> dict[str, Any]:
+    value, known = float(values.mean()), bool(np.isfinite(half))
+    ends = {"low": value - half if known else None, "high": value + half if known else None}
+    return {"value": value, **ends, "n": len(values)}
 
 
-def _figure(value: float, half: float, n: int) -> dict[str, Any]:
-    known = bool(np.isfinite(half))
-    return {"value": value, "low": value - half if known else None, "high": value + half if known else None, "n": n}
+@dataclass(frozen=True)
+class _Count:
+    """The arms at one game count, with the spreads that are pooled over them."""
 
+    arms: dict[str, Cells]
 
-def _mean(cells: Cells, arm: str, games: int, suite: str, figure: str) -> dict[str, Any]:
-    spread = pooled(_values(each, suite, figure) for each in _arms(cells, games))
-    mine = _values(_of(cells, arm, games), suite, figure)
-    return _figure(float(mine.mean()), spread.half(len(mine)), len(mine))
+    def spread(self, suite: str = "legality", figure: str = LOSS) -> Spread:
+        """Of a figure."""
+        return pooled(_values(cells, suite, figure) for cells in self.arms.values())
 
+    def differences(self, arm: str, other: str) -> Floats:
+        """Bits a move less those of another arm at the same seed."""
+        ours, theirs = ({cell["seed"]: cell for cell in self.arms[name]} for name in (arm, other))
+        seeds = [seed for seed in ours if seed in theirs]
+        return _values([ours[seed] for seed in seeds]) - _values([theirs[seed] for seed in seeds])
 
-def _differences(cells: Cells, arm: str, other: str, games: int) -> Floats:
-    """Bits a move less those of another arm at the same seed."""
-    ours, theirs = ({cell["seed"]: cell for cell in _of(cells, name, games)} for name in (arm, other))
-    seeds = [seed for seed in ours if seed in theirs]
-    return _values([ours[seed] for seed in seeds]) - _values([theirs[seed] for seed in seeds])
+    @cached_property
+    def spread_of_differences(self) -> Spread:
+        """That of a difference of two arms at one seed, whichever they are: what is left beside arms and seeds.
 
+        The mean variance over all pairs of arms; for arms of the same seeds twice the residual variance of a two-way
+        table, which has (arms - 1) (seeds - 1) degrees of freedom.
+        """
+        pairs = [self.differences(arm, other) for arm, other in combinations(self.arms, 2)]
+        several = [pair for pair in pairs if len(pair) > 1]
+        if not several:
+            return Spread(0.0, 0)
+        variance = float(np.mean([pair.var(ddof=1) for pair in several]))
+        # So many arms have so many pairs.
+        arms = (1 + (1 + 8 * len(several)) ** 0.5) / 2
+        return Spread(variance**0.5, round((arms - 1) * (np.mean([len(pair) for pair in several]) - 1)))
 
-def _less(cells: Cells, arm: str, other: str, games: int) -> dict[str, Any] | None:
-    mine = _differences(cells, arm, other, games)
-    if not len(mine):
-        return None
-    spread = _spread_of_differences(cells, games)
-    detectable = spread.detectable(len(mine)) if spread.freedom else None
-    return _figure(float(mine.mean()), spread.half(len(mine)), len(mine)) | {"detectable": detectable}
-
-
-def _spread_of_differences(cells: Cells, games: int) -> Spread:
-    """That of a difference of two arms at one seed, whichever they are: what is left beside arms and seeds.
-
-    The mean variance over all pairs of arms; for arms of the same seeds twice the residual variance of a two-way table,
-    which has (arms - 1) (seeds - 1) degrees of freedom.
-    """
-    arms = dict.fromkeys(cell["arm"] for cell in cells if cell["games"] == games)
-    pairs = [_differences(cells, arm, other, games) for arm, other in combinations(arms, 2)]
-    several = [pair for pair in pairs if len(pair) > 1]
-    if not several:
-        return Spread(0.0, 0)
-    variance = float(np.mean([pair.var(ddof=1) for pair in several]))
-    # So many arms have so many pairs.
-    count = (1 + (1 + 8 * len(several)) ** 0.5) / 2
-    return Spread(variance**0.5, round((count - 1) * (np.mean([len(pair) for pair in several]) - 1)))
+    def less(self, arm: str, other: str) -> dict[str, Any] | None:
+        """The mean difference from another arm; None if they share no seed."""
+        mine, spread = self.differences(arm, other), self.spread_of_differences
+        if not len(mine):
+            return None
+        detectable = spread.detectable(len(mine)) if spread.freedom else None
+        return _figure(mine, spread.half(len(mine))) | {"detectable": detectable}
 
 
 def effective_games(loss: float, counts: Sequence[int], scratch: Floats) -> float:
@@ -165,14 +168,15 @@ def effective_games(loss: float, counts: Sequence[int], scratch: Floats) -> floa
     return float(np.exp(np.interp(-np.log(loss), -np.log(falling), np.log(counts))))
 
 
-def _transferred(
-    cells: Cells, arm: str, games: int, counts: Sequence[int], draw: np.random.Generator
-) -> dict[str, Any]:
-    mine = _values(_of(cells, arm, games))
-    scratch = [_values(_of(cells, SCRATCH, count)) for count in counts]
-    spreads = {count: pooled(_values(each) for each in _arms(cells, count)) for count in {*counts, games}}
+def _transferred(arm: str, games: int, counts: Mapping[int, _Count], draw: np.random.Generator) -> dict[str, Any]:
+    """Effective data of an arm; nothing where scratch has no ladder."""
+    ladder = sorted(count for count, each in counts.items() if SCRATCH in each.arms)
+    if len(ladder) < 2:
+        return {}
+    mine = _values(counts[games].arms[arm])
+    scratch = [_values(counts[count].arms[SCRATCH]) for count in ladder]
+    spreads = {count: counts[count].spread() for count in {*ladder, games}}
     means = np.array([each.mean() for each in scratch])
-    value = effective_games(float(mine.mean()), counts, means)
 
     def drawn(spread: Spread, n: int) -> float:
         return float(draw.standard_t(spread.freedom)) * spread.deviation / n**0.5
@@ -182,65 +186,54 @@ def _transferred(
         every = [
             effective_games(
                 float(mine.mean()) + drawn(spreads[games], len(mine)),
-                counts,
-                means + [drawn(spreads[count], len(each)) for count, each in zip(counts, scratch, strict=True)],
+                ladder,
+                means + [drawn(spreads[count], len(each)) for count, each in zip(ladder, scratch, strict=True)],
             )
             for _ in range(DRAWS)
         ]
         low, high = map(float, np.sort(every)[[int(0.025 * DRAWS), int(0.975 * DRAWS) - 1]])
-
-    def shown(end: float, less: float) -> float | None:
-        return end - less if 0 < end < float("inf") else None
-
+    ends = {"value": effective_games(float(mine.mean()), ladder, means), "low": low, "high": high}
+    known = {key: end if 0 < end < float("inf") else None for key, end in ends.items()}
     return {
-        "effective_games": {key: shown(end, 0) for key, end in (("value", value), ("low", low), ("high", high))},
-        "transferred": {key: shown(end, games) for key, end in (("value", value), ("low", low), ("high", high))},
-        "beyond": {key: end == float("inf") for key, end in (("value", value), ("low", low), ("high", high))},
-        "below": {key: end == 0.0 for key, end in (("value", value), ("low", low), ("high", high))},
-        "scratch_games": [counts[0], counts[-1]],
+        "effective_games": known,
+        "transferred": {key: None if end is None else end - games for key, end in known.items()},
+        "beyond": {key: end == float("inf") for key, end in ends.items()},
+        "below": {key: end == 0.0 for key, end in ends.items()},
+        "scratch_games": [ladder[0], ladder[-1]],
     }
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows as Markdown: figures of each arm, then bits a move of each arm less those of each other one."""
     rows = sorted(rows, key=lambda row: row["games"])
-    titles = (
-        "arm",
-        "games",
-        "seeds",
-        "bits a move",
-        "legal %",
-        "random games: bits",
-        "legal %",
-        "worth games of scratch",
-    )
-    lines = _head(titles)
-    for row in rows:
-        cells = (
-            row["arm"] + (" *" if row["differs"] else ""),
-            f"{row['games']:,}",
-            str(row["seeds"]),
-            _shown(row[LOSS], "{:.3f}"),
-            _shown(row["legal_argmax"], "{:.1f}", 100),
-            _shown(row[f"{LOSS}-random"], "{:.2f}"),
-            _shown(row["legal_argmax-random"], "{:.1f}", 100),
-            _worth(row) if "effective_games" in row else "",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
+    figures = ("seeds", "bits a move", "legal %", "random games: bits", "legal %", "worth games of scratch")
+    lines = markdown_table(("arm", "games", *figures), map(_figures_of, rows))
     differs = {row["arm"]: row["differs"] for row in rows if row["differs"]}
     if differs:
         lines += ["", *(f"\\* {arm}: {words}." for arm, words in differs.items())]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     if len(arms) > 1:
-        lines += ["", "Bits a move less those of:", "", *_head(("arm", "games", *arms))]
-        for row in rows:
-            less = [_shown(row["less"][arm], "{:+.3f}") if arm in row["less"] else "" for arm in arms]
-            lines.append("| " + " | ".join((row["arm"], f"{row['games']:,}", *less)) + " |")
+        compared = (_compared(row, arms) for row in rows)
+        lines += ["", "Bits a move less those of:", "", *markdown_table(("arm", "games", *arms), compared)]
     return lines
 
 
-def _head(titles: Sequence[str]) -> list[str]:
-    return ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
+def _figures_of(row: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        row["arm"] + (" *" if row["differs"] else ""),
+        f"{row['games']:,}",
+        str(row["seeds"]),
+        _shown(row[LOSS], "{:.3f}"),
+        _shown(row["legal_argmax"], "{:.1f}", 100),
+        _shown(row[f"{LOSS}-random"], "{:.2f}"),
+        _shown(row["legal_argmax-random"], "{:.1f}", 100),
+        _worth(row) if "effective_games" in row else "",
+    )
+
+
+def _compared(row: Mapping[str, Any], arms: Sequence[str]) -> Sequence[str]:
+    less = (_shown(row["less"][arm], "{:+.3f}") if arm in row["less"] else "" for arm in arms)
+    return (row["arm"], f"{row['games']:,}", *less)
 
 
 def _shown(figure: Mapping[str, Any], form: str, times: float = 1.0) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from random_games import random_game, write_pgn
 
+from chesslm import parallel
 from chesslm.boards import MoveCodes
 from chesslm.notation import TRAINED
 
@@ -80,6 +81,13 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
         return Ended(code, out, err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[parallel.Executor]:
+    """This process as a pool of workers."""
+    with parallel.processes(1) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")

@@ -49,12 +49,6 @@ GAMES = [PROMOTIONS, *(random_game(seed, 20 + 5 * seed) for seed in range(4))]
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[parallel.Executor]:
-    with parallel.processes(1) as pool:
-        yield pool
-
-
-@pytest.fixture(scope="module")
 def held(pool: parallel.Executor) -> HeldOut:
     return held_out(GAMES, pool)
 

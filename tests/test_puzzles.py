@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import chess
@@ -28,12 +28,6 @@ from chesslm.tokenizer import get_tokenizer
 NOTATIONS = ("uci-move", "uci-square")
 all_notations = pytest.mark.parametrize("notation", ALL_NOTATIONS)
 GAMES = [*(random_game(seed, 110) for seed in range(8)), *(lively_game(seed, 110) for seed in range(8))]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[parallel.Executor]:
-    with parallel.processes(1) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")

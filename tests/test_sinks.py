@@ -4,7 +4,7 @@ while a model is trained.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -38,12 +38,6 @@ from chesslm.tokenizer import GameTokenizer
 all_notations = pytest.mark.parametrize("notation", ALL_NOTATIONS)
 FORCED = san_game("f4 e5 h3 Qh4+ g3 Qxg3#")
 """After the check g3 is the only legal move."""
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[parallel.Executor]:
-    with parallel.processes(1) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ Tokens go in, (R, N) for R rows, scores of the next one come out, float32, (R, V
 so a model needs neither padding nor a mask, and its cache of keys and values is cut by rows alone.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,60 @@ class Stepper(Protocol):
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows, in their order."""
         ...
+
+
+class Row(Protocol):
+    """Tokens that are written one by one behind those that are given."""
+
+    waiting: list[int]
+    """Tokens that are not read yet."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more is written."""
+        ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+def write_together(
+    stepper: Stepper,
+    rows: Sequence[R],
+    write: Callable[[R, NDArray[np.float32]], None],
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write some rows to their ends, all of them a token at a time.
+
+    Args:
+        stepper: what reads.
+        rows: none of them over.
+        write: adds to a row with nothing waiting, by the scores of what follows, or makes it be over.
+        advance: told of rows that are over.
+    """
+    if not rows:
+        return
+    stepper.begin()
+    n = min(len(row.waiting) for row in rows)
+    while rows:
+        scores_RV = stepper.read(np.array([_take(row, n) for row in rows], dtype=np.int64))
+        for row, scores in zip(rows, scores_RV, strict=True):
+            if not row.waiting:
+                write(row, scores)
+        going_on = [i for i, row in enumerate(rows) if not row.is_over]
+        if len(going_on) < len(rows):
+            advance(len(rows) - len(going_on))
+            if going_on:
+                stepper.keep(going_on)
+        rows = [rows[i] for i in going_on]
+        n = 1
+    stepper.begin()
+
+
+def _take(row: Row, n: int) -> list[int]:
+    """Tokens of a row to be read now."""
+    taken, row.waiting = row.waiting[:n], row.waiting[n:]
+    return taken
 
 
 class ModelStepper:

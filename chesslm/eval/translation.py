@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from chesslm.errors import InputError
 from chesslm.eval.intervals import Bootstrap, of_trials
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.scorers import Scorer, chain
-from chesslm.eval.steppers import Stepper
+from chesslm.eval.steppers import Stepper, write_together
 from chesslm.pair_rows import encode_pair
 from chesslm.pairs import ONE_SIDED, Pair, check, floor_bits
 from chesslm.text_tokenizer import CONTEXT, TextTokenizer
@@ -131,25 +132,31 @@ class _Row:
         waiting: tokens that are not read yet.
         most: tokens that the target may have.
         written: its tokens.
+        is_over: whether it is written.
     """
 
     answer: Answer
     waiting: list[int]
     most: int
     written: list[int] = field(default_factory=list)
-
-    def take(self, n: int) -> list[int]:
-        """Tokens to be read now."""
-        taken, self.waiting = self.waiting[:n], self.waiting[n:]
-        return taken
+    is_over: bool = False
 
 
 def _write(stepper: Stepper, text: TextTokenizer, answers: list[Answer], advance: Callable[[int], None]) -> None:
     """Have the target of each pair written."""
     rows = sorted((_start(answer, stepper.context) for answer in answers), key=lambda row: len(row.waiting))
+
+    def write(row: _Row, scores: NDArray[np.float32]) -> None:
+        token = int(scores.argmax())
+        if token == text.eos or len(row.written) == row.most:
+            row.is_over = True
+            return
+        row.written.append(token)
+        row.waiting.append(token)
+
     for first in range(0, len(rows), AT_ONCE):
         batch = rows[first : first + AT_ONCE]
-        _write_together(stepper, text.eos, batch)
+        write_together(stepper, batch, write)
         for row in batch:
             row.answer.said = str(text.plain.decode(row.written, skip_special_tokens=False)).strip()
         advance(len(batch))
@@ -158,27 +165,6 @@ def _write(stepper: Stepper, text: TextTokenizer, answers: list[Answer], advance
 def _start(answer: Answer, context: int) -> _Row:
     source = answer.row.ids[(answer.row.role & Role.TARGET) == 0].tolist()
     return _Row(answer, source, min(2 * answer.tokens + SPARE, context - len(source)))
-
-
-def _write_together(stepper: Stepper, eos: int | None, rows: list[_Row]) -> None:
-    stepper.begin()
-    n = len(rows[0].waiting)
-    while rows:
-        scores_RV = stepper.read(np.array([row.take(n) for row in rows], dtype=np.int64))
-        going_on: list[int] = []
-        for i, (row, scores) in enumerate(zip(rows, scores_RV, strict=True)):
-            if not row.waiting:
-                token = int(scores.argmax())
-                if token == eos or len(row.written) == row.most:
-                    continue
-                row.written.append(token)
-                row.waiting.append(token)
-            going_on.append(i)
-        if going_on and len(going_on) < len(rows):
-            stepper.keep(going_on)
-        rows = [rows[i] for i in going_on]
-        n = 1
-    stepper.begin()
 
 
 # Figures

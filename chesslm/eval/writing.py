@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chesslm import boards, generate
-from chesslm.eval.steppers import Stepper
+from chesslm.eval.steppers import Stepper, write_together
 from chesslm.forks import Begun, Forks, choose
 
 MAX_PLIES = generate.MAX_PLIES
@@ -107,31 +107,10 @@ def write_games(
     ]
     for first in range(0, len(rows), at_once):
         batch = rows[first : first + at_once]
-        going_on = [row for row in batch if row.ending is None]
+        going_on = [row for row in batch if not row.is_over]
         advance(len(batch) - len(going_on))
-        _write_together(stepper, pen, going_on, advance)
+        write_together(stepper, going_on, pen.write, advance)
     return [row.game() for row in rows]
-
-
-def _write_together(stepper: Stepper, pen: "_Pen", rows: "list[_Row]", advance: Callable[[int], None]) -> None:
-    """Write some games to their ends."""
-    if not rows:
-        return
-    stepper.begin()
-    n = min(len(row.waiting) for row in rows)
-    while rows:
-        scores_RV = stepper.read(np.array([row.take(n) for row in rows], dtype=np.int64))
-        for row, scores in zip(rows, scores_RV, strict=True):
-            if not row.waiting:
-                pen.write(row, scores)
-        going_on = [i for i, row in enumerate(rows) if row.ending is None]
-        if len(going_on) < len(rows):
-            advance(len(rows) - len(going_on))
-            if going_on:
-                stepper.keep(going_on)
-        rows = [rows[i] for i in going_on]
-        n = 1
-    stepper.begin()
 
 
 @dataclass
@@ -165,10 +144,10 @@ class _Row:
         self.waiting += ids
         self.length += len(ids)
 
-    def take(self, n: int) -> list[int]:
-        """Tokens to be read now."""
-        taken, self.waiting = self.waiting[:n], self.waiting[n:]
-        return taken
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.ending is not None
 
     def game(self) -> WrittenGame:
         """The game, once it has ended."""
