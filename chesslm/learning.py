@@ -9,13 +9,17 @@ Steps are spaced evenly in their logarithm, four to a doubling, since losses fal
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from chesslm.errors import InputError
 
+Curve = Sequence[Mapping[str, float]]
+"""A run's measurements, by the names of the columns."""
 
-def read_curve(path: Path) -> list[dict[str, float]]:
+
+def read_curve(path: Path) -> Curve:
     """The rows of a curve's file, in the order of the steps.
 
     Raises:
@@ -27,6 +31,13 @@ def read_curve(path: Path) -> list[dict[str, float]]:
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: no learning curve that can be read ({error})") from error
     return rows
+
+
+def mean_curve(seeds: Sequence[Curve]) -> Curve:
+    """The mean of runs that differ in their seed, at the steps where all of them were measured."""
+    steps = set.intersection(*({row["step"] for row in curve} for curve in seeds))
+    together = zip(*([row for row in curve if row["step"] in steps] for curve in seeds), strict=True)
+    return [{name: fmean(row[name] for row in rows) for name in rows[0]} for rows in together]
 
 
 def examples_needed(

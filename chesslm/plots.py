@@ -3,15 +3,27 @@
 OUT/study.json of chesslm transfer              -> bits and legality against games, a line an arm
 OUT/sinks.csv of train --track sinks, several   -> loss by class of token, and how sharply each fell
 OUT/target.csv of train --track target, several -> targets, and the pairs needed for half and 90 % of what is to learn
+
+Runs that differ in their seed alone are one line: the mean of their curves, and of their figures with an interval.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from chesslm import files
 from chesslm.errors import InputError
+from chesslm.seeds import by_recipe, pooled
 from chesslm.tables import markdown_table
+
+if TYPE_CHECKING:
+    from chesslm.eval.falls import Curves
+    from chesslm.learning import Curve
+
+BITS = "bits_per_target"
 
 SHARES = (0.5, 0.9)
 FLOOR_SHARES = (1.0, 0.9)
@@ -22,7 +34,8 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
     """Draw what is at some paths.
 
     Args:
-        paths: a study, or runs that were tracked alike; runs go by the names of their folders.
+        paths: a study, or runs that were tracked alike; they go by the names of their folders, and those that differ in
+            their seed alone by what these begin with.
         out: the SVG to write.
 
     Returns:
@@ -38,7 +51,6 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         raise InputError("two runs of one name; the figure tells them apart by the names of their folders")
-    runs = dict(zip(names, paths, strict=True))
     if (paths[0] / "study.json").is_file():
         if len(paths) > 1:
             raise InputError("one study a figure; give one folder")
@@ -49,12 +61,14 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
     elif all((path / "target.csv").is_file() for path in paths):
         from chesslm.learning import read_curve
 
-        curves = {name: read_curve(path / "target.csv") for name, path in runs.items()}
-        drawn, table = figures.targets_svg(curves), targets_table(curves, {n: _kinds(p) for n, p in runs.items()})
+        runs = by_recipe(paths)
+        curves = {name: [read_curve(each / "target.csv") for each in group] for name, group in runs.items()}
+        kinds = {name: _kinds(group[0]) for name, group in runs.items()}
+        drawn, table = figures.targets_svg(curves), targets_table(curves, kinds)
     elif all((path / "sinks.csv").is_file() for path in paths):
         from chesslm.eval.falls import read_curves
 
-        falling = {name: read_curves(path) for name, path in runs.items()}
+        falling = {name: [read_curves(each) for each in group] for name, group in by_recipe(paths).items()}
         drawn, table = figures.sinks_svg(falling), sinks_table(falling)
     else:
         raise InputError(
@@ -72,49 +86,100 @@ def _kinds(run: Path) -> str:
     return "+".join((about.get("dataset") or {}).get("kinds") or ["?"])
 
 
-def targets_table(runs: Mapping[str, Sequence[Mapping[str, float]]], kinds: Mapping[str, str]) -> list[str]:
+def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str]) -> list[str]:
     """Pairs seen until half and 90 % of the reducible bits a target were gone.
 
     Runs of one kind are held to one start, the lowest loss that any of them began with, and one floor: 0 where the
     target follows from the source, and the lowest loss of these runs where it does not (``uci``, ``san``), which is
-    varied: 0.9 of it stands in brackets.
+    varied: 0.9 of it stands in brackets. Means over seeds are geometric, with 95 % intervals from the spread of the
+    logarithm, pooled over the runs.
+
+    Args:
+        runs: the curves of its seeds by the name of what was run.
+        kinds: of the pairs, by that name.
     """
     from chesslm.learning import examples_needed
     from chesslm.pairs import ONE_SIDED
 
-    def line(name: str, rows: Sequence[Mapping[str, float]]) -> Sequence[str]:
-        alike = [runs[other] for other in runs if kinds[other] == kinds[name]]
-        start = min(each[0]["bits_per_target"] for each in alike)
+    # needed[share, place of the floor][name]: by seed
+    needed: dict[tuple[float, int], dict[str, list[float | None]]] = {}
+    for name, seeds in runs.items():
+        alike = [curve for other in runs if kinds[other] == kinds[name] for curve in runs[other]]
+        start = min(curve[0]["bits_per_target"] for curve in alike)
         free = set(kinds[name].split("+")) & set(ONE_SIDED)
-        lowest = min(row["bits_per_target"] for each in alike for row in each) if free else 0.0
-        floors = [share * lowest for share in FLOOR_SHARES] if free else [0.0]
-        seen, bits = [row["games"] for row in rows], [row["bits_per_target"] for row in rows]
-        needed = ([examples_needed(seen, bits, share, floor, start) for floor in floors] for share in SHARES)
-        figures = (f"{seen[-1]:,.0f}", f"{bits[0]:.1f}", f"{min(bits):.2f}", f"{rows[-1]['exact']:.1%}")
-        return (name, kinds[name], *figures, *(" ".join(map(_count, each, range(len(each)))) for each in needed))
+        lowest = min(row["bits_per_target"] for curve in alike for row in curve) if free else 0.0
+        for share in SHARES:
+            for place, part in enumerate(FLOOR_SHARES if free else FLOOR_SHARES[:1]):
+                needed.setdefault((share, place), {})[name] = [
+                    examples_needed(_column(curve, "games"), _column(curve, BITS), share, part * lowest, start)
+                    for curve in seeds
+                ]
+    shown = {key: _over_seeds(by_name) for key, by_name in needed.items()}
+
+    def line(name: str, seeds: Sequence["Curve"]) -> Sequence[str]:
+        first, last = fmean(curve[0][BITS] for curve in seeds), fmean(min(_column(curve, BITS)) for curve in seeds)
+        exact = fmean(curve[-1]["exact"] for curve in seeds)
+        figures = (f"{seeds[0][-1]['games']:,.0f}", f"{first:.1f}", f"{last:.2f}", f"{exact:.1%}")
+        after = (
+            " ".join(
+                f"({shown[share, place][name]})" if place else shown[share, place][name]
+                for place in range(len(FLOOR_SHARES))
+                if name in shown.get((share, place), {})
+            )
+            for share in SHARES
+        )
+        return (name, kinds[name], str(len(seeds)), *figures, *after)
 
     after = (f"{share:.0%} of it after" for share in SHARES)
-    titles = ("run", "kind", "pairs seen", "first bits", "last bits", "exact", *after)
-    return markdown_table(titles, (line(name, rows) for name, rows in runs.items()), words=2)
+    titles = ("run", "kind", "seeds", "pairs seen", "first bits", "last bits", "exact", *after)
+    return markdown_table(titles, (line(name, seeds) for name, seeds in runs.items()), words=2)
 
 
-def _count(value: float | None, place: int) -> str:
-    shown = "not reached" if value is None else f"{value:,.0f}"
-    return f"({shown})" if place else shown
+def _column(curve: "Curve", name: str) -> list[float]:
+    return [row[name] for row in curve]
 
 
-def sinks_table(runs: Mapping[str, Any]) -> list[str]:
-    """Doublings of the steps from 75 % to 25 % of each class's reducible loss, by the floor taken for what has one."""
+def sinks_table(runs: Mapping[str, Sequence["Curves"]]) -> list[str]:
+    """Doublings of the steps from 75 % to 25 % of each class's reducible loss, by the floor taken for what has one.
+
+    Args:
+        runs: the curves of its seeds by the name of what was run.
+    """
     from chesslm.eval.falls import FLOORS, falls, floors
 
-    classes = list(dict.fromkeys(name for run in runs.values() for name in run.bits))
-    lowest = {share: floors(runs, share) for share in FLOORS}
+    every = [curves for seeds in runs.values() for curves in seeds]
+    classes = list(dict.fromkeys(name for curves in every for name in curves.bits))
+    lines = []
+    for share in FLOORS:
+        lowest = floors(every, share)
+        fell = {name: [falls(curves, lowest) for curves in seeds] for name, seeds in runs.items()}
+        shown = {
+            each: _over_seeds(
+                {name: [one[each].doublings if each in one else None for one in seeds] for name, seeds in fell.items()},
+                "{:.1f}",
+                logarithmic=False,
+            )
+            for each in classes
+        }
+        lines += [(name, f"{share:g} of the lowest", *(shown[each][name] for each in classes)) for name in runs]
+    lines.sort(key=lambda line: list(runs).index(line[0]))
+    return markdown_table(("run", "floor of free tokens", *classes), lines)
 
-    def line(name: str, share: float) -> Sequence[str]:
-        found = falls(runs[name], lowest[share])
-        doublings = (found[each].doublings if each in found else None for each in classes)
-        shown = ("not reached" if value is None else f"{value:.1f}" for value in doublings)
-        return (name, f"{share:g} of the lowest", *shown)
 
-    titles = ("run", "floor of free tokens", *classes)
-    return markdown_table(titles, (line(name, share) for name in runs for share in FLOORS))
+def _over_seeds(
+    values: Mapping[str, Sequence[float | None]], form: str = "{:,.0f}", logarithmic: bool = True
+) -> dict[str, str]:
+    """The mean of each run over seeds with a 95 % interval, if there are several; how many seeds have none, if any."""
+    there, back = (np.log, np.exp) if logarithmic else (np.asarray, float)
+    known = {name: there([each for each in seeds if each is not None]) for name, seeds in values.items()}
+    spread = pooled(known.values())
+
+    def show(name: str) -> str:
+        of, mine = len(values[name]), known[name]
+        if len(mine) < of:
+            return "not reached" if of == 1 or not len(mine) else f"not reached by {of - len(mine)} of {of}"
+        ends = (mine.mean() + side * spread.half(of) for side in (-1, 1)) if of > 1 else ()
+        low_high = " to ".join(form.format(float(back(end))) for end in ends)
+        return form.format(float(back(mine.mean()))) + (f" ({low_high})" if low_high else "")
+
+    return {name: show(name) for name in values}

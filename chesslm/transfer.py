@@ -4,7 +4,7 @@
 
 A cell is an ordinary training run, which ends when validation no longer improves. The learning rate is chosen for each
 arm on validation, with its first seed, at one game count. A cell is done when its JSON is there: a study that was
-stopped goes on with the rest when it is run again.
+stopped goes on with the rest when it is run again, if need be on another machine, which wants the JSON files alone.
 """
 
 import json
@@ -17,11 +17,14 @@ from typing import Any
 
 from chesslm import files, parallel
 from chesslm.errors import InputError
+from chesslm.shards import open_dataset
 from chesslm.study import Arm, Cell, Study, read_study
+
+Done = tuple[Cell, dict[str, Any]]
 
 
 def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet: bool = False) -> dict[str, Any]:
-    """Run a study, or what is missing of it, and write ``OUT/study.json``.
+    """Run a study, or what is missing of it, and write ``OUT/study.json`` after every game count.
 
     Args:
         path: the study's TOML file.
@@ -57,25 +60,27 @@ def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet
             for arm in study.arms
             if games in arm.games and seed in arm.seeds
         ]
-        done = list(_run(cells, study, out, pool, workers, device, quiet))
+        found: dict[str, Any] = {"study": path.stem, "rates": best, "trials": [_figures(*each) for each in tried]}
+        done: list[Done] = []
+        for cell, result in _run(cells, study, out, pool, workers, device, quiet):
+            done.append((cell, result))
+            if cell is cells[-1] or cells[len(done)].games != cell.games:
+                _write(found, done, out)
+    return found
+
+
+def _write(found: dict[str, Any], done: Sequence[Done], out: Path) -> None:
+    """What the study has found by now."""
     from chesslm.transferred import summarize
 
-    found: dict[str, Any] = {
-        "study": path.stem,
-        "rates": best,
-        "trials": [_figures(cell, result) for cell, result in tried],
-        "cells": [_figures(cell, result) for cell, result in done],
-    }
+    found["cells"] = [_figures(*each) for each in done]
     found["rows"] = summarize(found["cells"])
     with files.atomic(out / "study.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n")
-    return found
 
 
 def _check(path: Path, study: Study) -> None:
     """Find what is missing before the first cell, not after the last."""
-    from chesslm.shards import open_dataset
-
     main = open_dataset(study.data)
     for arm in study.arms:
         meta = main.meta if arm.data == study.data else open_dataset(arm.data).meta
@@ -94,24 +99,45 @@ def _hashes(meta: dict[str, Any]) -> list[str]:
     return [source["sha256"] for source in meta["sources"]]
 
 
-Done = tuple[Cell, dict[str, Any]]
-
-
 def _run(
     cells: Sequence[Cell], study: Study, out: Path, pool: Any, workers: int, device: str, quiet: bool
 ) -> Iterator[Done]:
-    """Every cell with its result, in order; those that are done already are read."""
-    todo = list({cell.name: cell for cell in cells if not _result_file(out, cell).is_file()}.values())
-    threads = max(1, parallel.cores() // parallel.cores(workers))
-    calls = [(cell, (out / "cells" / cell.name, cell, study, threads, device)) for cell in todo]
-    for n, (cell, _) in enumerate(parallel.in_order(pool, run_cell, calls, ahead=len(calls) + 1), 1):
-        if not quiet:
-            print(f"{n} of {len(todo)} cells: {cell.name}", file=sys.stderr, flush=True)
+    """Every cell with its result, in order, as soon as it is there; those that are done already are read."""
+    missing = {cell.name: cell for cell in cells if not _result_file(out, cell).is_file()}
     for cell in cells:
-        result = files.read_json(_result_file(out, cell))
-        if result["recipe"] != _recipe(cell, study) or result["measured_on"] != _measured_on(study):
-            raise InputError(f"{out}: {cell.name} was run otherwise; give the changed study an --out of its own")
-        yield cell, result
+        if cell.name not in missing:
+            _read(cell, study, out)  # find what does not belong here before hours of training
+    threads = max(1, parallel.cores() // parallel.cores(workers))
+    calls = [(cell, (out / "cells" / cell.name, cell, study, threads, device)) for cell in missing.values()]
+    running = enumerate(parallel.in_order(pool, run_cell, calls, ahead=len(calls) + 1), 1)
+    for cell in cells:
+        if missing.pop(cell.name, None):
+            n, _ = next(running)
+            if not quiet:
+                print(f"{n} of {len(calls)} cells: {cell.name}", file=sys.stderr, flush=True)
+        yield cell, _read(cell, study, out)
+
+
+def _read(cell: Cell, study: Study, out: Path) -> dict[str, Any]:
+    """A cell's result, if it is what the study would make now."""
+    result = files.read_json(_result_file(out, cell))
+    same = {
+        "another recipe": result["recipe"] == _recipe(cell, study),
+        "other games to measure on": result["measured_on"] == _measured_on(study),
+        "another dataset": result["dataset"] == open_dataset(cell.arm.data).sha256,
+        "other initial weights": (result["init"] or {}).get("sha256") == _initial(cell.arm.recipe.init.model),
+    }
+    for what, is_same in same.items():
+        if not is_same:
+            raise InputError(f"{out}: {cell.name} was run with {what}; give the changed study an --out of its own")
+    return result
+
+
+def _initial(model: str) -> str | None:
+    """The hash of the weights that an arm starts from."""
+    from chesslm.transplant import sha256_of
+
+    return sha256_of(model) if model else None
 
 
 def _result_file(out: Path, cell: Cell) -> Path:
@@ -177,7 +203,6 @@ def _held(data: Path, test_games: int, random_games: int) -> dict[str, Any]:
     from chesslm.eval.games import from_chance, from_dataset
     from chesslm.eval.legality import HeldOut
     from chesslm.eval.positions import find_positions
-    from chesslm.shards import open_dataset
 
     with parallel.processes(1) as here:
         chosen = {

@@ -11,52 +11,23 @@ it is pooled over the arms at each game count, and means vary with Student's t o
 are paired, since those of all arms draw the same games in the same order: differences are taken seed by seed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
+from chesslm.seeds import Floats, Spread, pooled
 from chesslm.study import SCRATCH
 from chesslm.tables import markdown_table
 
 LOSS = "bits_per_move"
 FIGURES = (LOSS, "legality_bits", "choice_bits", "legal_argmax", "legal_mass")
 DRAWS = 2000
-POWER = 0.8
-"""With which the smallest effect that a study could have seen is stated."""
 
 Cells = Sequence[Mapping[str, Any]]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The pooled spread of one figure over seeds: standard deviation of a cell, and its degrees of freedom."""
-
-    deviation: float
-    freedom: int
-
-    def half(self, n: int) -> float:
-        """Half the width of a 95 % interval of a mean of n seeds; NaN where the spread is not known."""
-        return float(stats.t.ppf(0.975, self.freedom) * self.deviation / n**0.5) if self.freedom else float("nan")
-
-    def detectable(self, n: int) -> float:
-        """The effect that a mean over n seeds shows in 80 % of studies."""
-        reach = stats.t.ppf(0.975, self.freedom) + stats.t.ppf(POWER, self.freedom) if self.freedom else float("nan")
-        return float(reach * self.deviation / n**0.5)
-
-
-def pooled(groups: Iterable[Floats]) -> Spread:
-    """The spread within groups of values, each about its own mean."""
-    several = [group for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in several)
-    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in several)
-    return Spread((squares / freedom) ** 0.5 if freedom else 0.0, freedom)
 
 
 def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
     _freeze(model, init.freeze)
     kept = {
         "model": Path(init.model).name if Path(init.model).exists() else init.model,
-        "sha256": _sha256(init.model),
+        "sha256": sha256_of(init.model),
         "layers": f"{config.num_hidden_layers} of {layers}",
         "positions": f"{context} of {positions}",
         "embeddings": "kept" if same else init.embeddings,
@@ -205,7 +205,7 @@ def _freeze(model: PreTrainedModel, part: str) -> None:
             module.requires_grad_(False)
 
 
-def _sha256(path: str) -> str | None:
-    """Of the weights, where they lie in one file here."""
+def sha256_of(path: str) -> str | None:
+    """The hash of a model's weights, where they lie in one file here."""
     file = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
     return files.sha256(file) if file.is_file() else None

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from conftest import Cli
+from scipy import stats
 from test_transfer import cell
 
+from chesslm.eval.falls import mean_curves
 from chesslm.plots import sinks_table, targets_table
+from chesslm.seeds import by_recipe
 from chesslm.transferred import summarize
 
 
@@ -40,13 +44,13 @@ def test_runs_that_were_tracked(cli: Cli, tmp_path: Path) -> None:
         (tmp_path / name / "target.csv").write_text("\n".join(lines) + "\n")
         (tmp_path / name / "chesslm.json").write_text(json.dumps({"dataset": {"kinds": {"uci-san": 9}}}))
     ended = cli("plot", tmp_path / "first", tmp_path / "second", "--out", tmp_path / "a.svg")
-    assert ended.code == 0 and "| second | uci-san | 200 | 60.0 |" in ended.out
+    assert ended.code == 0 and "| second | uci-san | 1 | 200 | 60.0 |" in ended.out
     assert {"first", "second", "pairs seen", "128"} <= words(tmp_path / "a.svg")
 
 
 def test_pairs_needed() -> None:
     """One start and one floor for the runs of a kind: from 50, half is at 25 and 90 % at 5 if the floor is 0."""
-    runs = {"a": rows([50.0, 40, 10, 5]), "b": rows([60.0, 55, 25, 12]), "game": rows([50.0, 30, 20, 10])}
+    runs = {"a": [rows([50.0, 40, 10, 5])], "b": [rows([60.0, 55, 25, 12])], "game": [rows([50.0, 30, 20, 10])]}
     table = targets_table(runs, {"a": "uci-san", "b": "uci-san", "game": "uci"})
     assert table[2].endswith("| 141 | 400 |")
     assert table[3].endswith("| 200 | not reached |")
@@ -54,12 +58,42 @@ def test_pairs_needed() -> None:
     assert table[4].endswith("| 100 (104) | 303 (323) |")
 
 
+def test_means_over_seeds() -> None:
+    """Half of 50 bits is left after 200 and 400 pairs, the geometric mean 283; one seed never came down to 5."""
+    runs = {"a": [rows([50.0, 40, 25, 5]), rows([50.0, 40, 30, 25])], "b": [rows([50.0, 45, 40, 30])]}
+    table = targets_table(runs, dict.fromkeys(runs, "uci-san"))
+    # The logarithms are log(283) -+ log(2) / 2, so their deviation is log(2) / sqrt(2); with one degree of freedom.
+    half = stats.t.ppf(0.975, 1) * np.log(2) / 2
+    low, high = (f"{200 * 2**0.5 * np.exp(side * half):,.0f}" for side in (-1, 1))
+    assert table[2] == (
+        f"| a | uci-san | 2 | 400 | 50.0 | 15.00 | 50.0% | 283 ({low} to {high}) | not reached by 1 of 2 |"
+    )
+    assert table[3].endswith("| not reached | not reached |")
+
+
+def test_runs_that_differ_in_their_seed_alone(tmp_path: Path) -> None:
+    def run(name: str, seed: int, rate: float = 1.0, initial: str = "a") -> Path:
+        recipe = {"train": {"seed": seed, "rate": rate}, "init": {"model": "text"}}
+        (tmp_path / name).mkdir()
+        about = {"recipe": recipe, "dataset": {"sha256": "d"}, "init": {"sha256": initial}}
+        (tmp_path / name / "chesslm.json").write_text(json.dumps(about))
+        return tmp_path / name
+
+    first, tenth, other, faster = run("text-1", 1), run("text-10", 10), run("other-1", 1, initial="b"), run("f-1", 1, 2)
+    assert by_recipe([first, other, tenth, faster]) == {"text": [first, tenth], "other-1": [other], "f-1": [faster]}
+    (tmp_path / "begun").mkdir()
+    assert by_recipe([tmp_path / "begun", first]) == {"begun": [tmp_path / "begun"], "text-1": [first]}
+
+
 def test_falls_of_classes() -> None:
     from test_sinks import curves
 
-    table = sinks_table({"run": curves(board=[4, 3, 1], free=[4, 3, 2])})
+    table = sinks_table({"run": [curves(board=[4, 3, 1], free=[4, 3, 2])]})
     assert table[2] == "| run | 1 of the lowest | 1.0 | 0.5 |"
     assert len(table) == 2 + 4
+    seeds = [curves(board=[4, 3, 1]), curves(board=[4, 3, 2, 1])]
+    assert sinks_table({"run": seeds})[2].startswith("| run | 1 of the lowest | 1.5 (")
+    assert mean_curves(seeds).bits["board"].tolist() == [4, 3, 1.5]
 
 
 @pytest.mark.parametrize(

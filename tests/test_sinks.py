@@ -224,8 +224,7 @@ def test_falls() -> None:
         board=[4, 4, 3.5, 2.5, 0.5, 0.75, 0.25], free=[4, 4, 4, 3, 2, 2, 2], forced=[4.0, 4, 4, 3.9, 3.8, 3.9, 4]
     )
     long = curves(free=[4, 4, 3.9, 2, 1.5, 1.5, 1.2, 1.2])
-    runs = {"short": short, "long": long}
-    floor = floors(runs)
+    floor = floors([short, long])
     assert floor == {"board": 0, "free": 1.2, "forced": 0}
     found = falls(short, floor)
     # 3 between steps 2 and 4, 1 between 4 and 8.
@@ -233,12 +232,12 @@ def test_falls() -> None:
     assert found["board"].doublings == pytest.approx(1.25)
     assert found["free"].high == pytest.approx(2**1.7) and found["free"].low is found["free"].doublings is None
     assert found["forced"].high is None and found["forced"].doublings is None
-    lower = falls(long, floors(runs, share=0.5))["free"].doublings
+    lower = falls(long, floors([short, long], share=0.5))["free"].doublings
     assert lower and lower > (falls(long, floor)["free"].doublings or 0) > 0
 
 
 def test_curves_are_drawn(tmp_path: Path) -> None:
-    runs = {"text <first>": curves(board=[5, 4, 1], free=[5, 4, 3]), "scratch": curves(free=[5, 5, 4])}
+    runs = {"text <first>": [curves(board=[5, 4, 1], free=[5, 4, 3])], "scratch": [curves(free=[5, 5, 4])]}
     root = ElementTree.fromstring(sinks_svg(runs))
     lines = [each for each in root.iter() if each.tag.endswith("polyline")]
     words = [each.text for each in root.iter() if each.tag.endswith("text")]

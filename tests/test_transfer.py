@@ -1,6 +1,7 @@
 """The study of transfer: cells are ordinary runs, done once; what is said of them follows from their figures."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Cli
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy import stats
 
 from chesslm.errors import InputError
 from chesslm.loader import GameBatches
+from chesslm.seeds import pooled
 from chesslm.shards import open_dataset
 from chesslm.study import Cell, read_study
 from chesslm.transfer import transfer
-from chesslm.transferred import FIGURES, effective_games, markdown, pooled, summarize
+from chesslm.transferred import FIGURES, effective_games, markdown, summarize
 
 STUDY = """
 [study]
@@ -76,8 +78,29 @@ def test_a_study_killed_in_the_middle_finishes_with_the_missing_cells(study: Pat
     assert tried[whole["rates"]["scratch"]] == min(tried.values())
 
     study.write_text(study.read_text().replace("val_every = 4", "val_every = 3"))
-    with pytest.raises(InputError, match="run otherwise"):
+    with pytest.raises(InputError, match="another recipe"):
         transfer(study, broken, workers=1, quiet=True)
+
+
+def test_a_study_goes_on_from_its_results_alone_but_not_with_other_weights(
+    study: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The models of cells may be left behind; the one that an arm starts from must not have changed since."""
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(tiny_model, model)
+    study.write_text(study.read_text().replace(str(tiny_model), str(model)).replace("[40]", "[40, 50]"))
+    whole = transfer(study, out, workers=1, quiet=True)
+    for cell in (out / "cells").glob("*/"):
+        shutil.rmtree(cell)
+    (out / "cells/control-50-seed1-rate1.json").unlink()
+    again = transfer(study, out, workers=1, quiet=True)
+    assert again["rows"] == whole["rows"]
+    assert [cell.name for cell in (out / "cells").glob("*/")] == ["control-50-seed1-rate1"]
+
+    weights = load_file(model / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="other initial weights"):
+        transfer(study, out, workers=1, quiet=True)
 
 
 def test_a_cell_ends_with_its_best_weights(study: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ The log of ``chesslm train --track sinks`` in, log-steps from 75 % to 25 % of th
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,15 @@ class Fall:
         return None if self.high is None or self.low is None else float(np.log2(self.low / self.high))
 
 
+def mean_curves(seeds: Sequence[Curves]) -> Curves:
+    """The mean of the losses of runs that differ in their seed, where all of them were measured."""
+    steps = sorted(set.intersection(*(set(curves.steps.tolist()) for curves in seeds)))
+    at = [np.searchsorted(curves.steps, steps) for curves in seeds]
+    names = [name for name in seeds[0].bits if all(name in curves.bits for curves in seeds)]
+    bits = {name: np.mean([c.bits[name][i] for c, i in zip(seeds, at, strict=True)], axis=0) for name in names}
+    return Curves(seeds[0].steps[at[0]], seeds[0].tokens[at[0]], bits)
+
+
 def read_curves(path: Path) -> Curves:
     """The curves of a run.
 
@@ -84,15 +93,15 @@ def read_curves(path: Path) -> Curves:
     return Curves(steps, tokens, {key.removesuffix("_bits"): values for key, values in bits.items()})
 
 
-def floors(runs: Mapping[str, Curves], share: float = 1.0) -> dict[str, float]:
+def floors(runs: Sequence[Curves], share: float = 1.0) -> dict[str, float]:
     """The loss of each class that cannot be reduced.
 
     Args:
         runs: of one notation and on the same games; the longest run that there is should be among them.
         share: of the lowest loss that any of them reached, where there is a choice of players in it (``FREE``).
     """
-    names = dict.fromkeys(name for run in runs.values() for name in run.bits)
-    lowest = {name: min(run.bits[name].min() for run in runs.values() if name in run.bits) for name in names}
+    names = dict.fromkeys(name for run in runs for name in run.bits)
+    lowest = {name: min(run.bits[name].min() for run in runs if name in run.bits) for name in names}
     return {name: share * float(bits) if name in FREE else 0.0 for name, bits in lowest.items()}
 
 

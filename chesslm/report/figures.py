@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from chesslm.eval.falls import Curves
+from chesslm.eval.falls import Curves, mean_curves
+from chesslm.learning import Curve, mean_curve
 from chesslm.report.charts import HEIGHT, WIDTH, Chart, Series, line_chart
 
 SINKS = {
@@ -25,18 +26,19 @@ STUDY = {
 }
 
 
-def sinks_svg(runs: Mapping[str, Curves]) -> str:
-    """Bits a token against steps, a panel a class.
+def sinks_svg(runs: Mapping[str, Sequence[Curves]]) -> str:
+    """Bits a token against steps, a panel a class; means over seeds.
 
     Args:
-        runs: by the name in the legend; what a run has no tokens of is left out.
+        runs: the curves of its seeds by the name in the legend; what a run has no tokens of is left out.
     """
     panels = []
+    means = {run: mean_curves(seeds) for run, seeds in runs.items()}
     for name, title in SINKS.items():
         # The first step stands where the state before it would; that has no place on this axis.
         lines = [
             Series(run, slot, np.log2(curves.steps[1:]).tolist(), curves.bits[name][1:].tolist())
-            for slot, (run, curves) in enumerate(runs.items())
+            for slot, (run, curves) in enumerate(means.items())
             if name in curves.bits and len(curves.steps) > 1
         ]
         if lines:
@@ -44,15 +46,16 @@ def sinks_svg(runs: Mapping[str, Curves]) -> str:
     return _svg("Bits a token while training", panels, list(runs))
 
 
-def targets_svg(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Bits a target and pairs that are exact against pairs seen.
+def targets_svg(runs: Mapping[str, Sequence[Curve]]) -> str:
+    """Bits a target and pairs that are exact against pairs seen; means over seeds.
 
     Args:
-        runs: rows of ``target.csv`` by the name in the legend.
+        runs: the curves of its seeds by the name in the legend.
     """
     panels = []
     for column, title in (("bits_per_target_token", "Bits a token of the target"), ("exact", "Exact targets")):
-        seen = {run: [row for row in rows if row["games"] > 0] for run, rows in runs.items()}
+        means = {run: mean_curve(seeds) for run, seeds in runs.items()}
+        seen = {run: [row for row in rows if row["games"] > 0] for run, rows in means.items()}
         lines = [
             Series(run, slot, [float(np.log2(row["games"])) for row in rows], [row[column] for row in rows])
             for slot, (run, rows) in enumerate(seen.items())
