@@ -333,7 +333,10 @@ def info(path: Annotated[Path, typer.Argument(help="A checkpoint or a dataset fo
 def main() -> None:
     """Run the command line and turn every ending into its exit code."""
     signal.signal(signal.SIGTERM, terminated)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # After a Ctrl-C in an exec, which makes every dataclass, python -m would end by SIGINT whatever code it is given.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

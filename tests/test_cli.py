@@ -37,6 +37,21 @@ def test_without_a_command_there_is_help(cli: Cli):
     assert cli().code == 0 and "Commands:" in cli().out
 
 
+def test_control_c_in_an_exec_ends_with_its_code_too(tmp_path: Path):
+    """CPython remembers an interrupted exec, and python -m then ends by SIGINT at its very end."""
+    (tmp_path / "interrupted.py").write_text(
+        "from chesslm import cli\n"
+        "def run(arguments):\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        return 130\n"
+        "cli.run = run\n"
+        "cli.main()\n"
+    )
+    assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False).returncode == 130
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
