@@ -7,13 +7,12 @@
 Steps are spaced evenly in their logarithm, four to a doubling, since losses fall so.
 """
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from chesslm.errors import InputError
+from chesslm.logs import whole_rows
 
 Curve = Sequence[Mapping[str, float]]
 """A run's measurements, by the names of the columns."""
@@ -25,12 +24,7 @@ def read_curve(path: Path) -> Curve:
     Raises:
         InputError: it cannot be read, or is none.
     """
-    try:
-        with path.open(newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: no learning curve that can be read ({error})") from error
-    return rows
+    return whole_rows(path, ("step", "games"))
 
 
 def mean_curve(seeds: Sequence[Curve]) -> Curve:

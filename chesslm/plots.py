@@ -10,7 +10,7 @@ Runs that differ in their seed alone are one line: the mean of their curves, and
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,12 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
     elif all((path / "sinks.csv").is_file() for path in paths):
         from chesslm.eval.falls import read_curves
 
-        falling = {name: [read_curves(each) for each in group] for name, group in by_recipe(paths).items()}
+        runs = by_recipe(paths)
+        if len({_dataset(path) for path in paths}) > 1:
+            raise InputError(
+                "runs on different data: tokens of one notation, and their floors, say nothing of another's"
+            )
+        falling = {name: [read_curves(each) for each in group] for name, group in runs.items()}
         drawn, table = figures.sinks_svg(falling), sinks_table(falling)
     else:
         raise InputError(
@@ -82,8 +87,18 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
 
 def _kinds(run: Path) -> str:
     """The kinds of pairs that a run learned."""
+    return "+".join(_about(run).get("kinds") or ["?"])
+
+
+def _dataset(run: Path) -> str | None:
+    """The hash of what a run learned from."""
+    return _about(run).get("sha256")
+
+
+def _about(run: Path) -> dict[str, Any]:
+    """What is known of a run's dataset."""
     about = files.read_json(run / "chesslm.json") if (run / "chesslm.json").is_file() else {}
-    return "+".join((about.get("dataset") or {}).get("kinds") or ["?"])
+    return about.get("dataset") or {}
 
 
 def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str]) -> list[str]:
@@ -91,8 +106,8 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
 
     Runs of one kind are held to one start, the lowest loss that any of them began with, and one floor: 0 where the
     target follows from the source, and the lowest loss of these runs where it does not (``uci``, ``san``), which is
-    varied: 0.9 of it stands in brackets. Means over seeds are geometric, with 95 % intervals from the spread of the
-    logarithm, pooled over the runs.
+    varied: 0.9 of it stands in brackets. Both follow from all that is in the table, and are said below it. Means over
+    seeds are geometric, with 95 % intervals from the spread of the logarithm, pooled over the runs.
 
     Args:
         runs: the curves of its seeds by the name of what was run.
@@ -103,11 +118,13 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
 
     # needed[share, place of the floor][name]: by seed
     needed: dict[tuple[float, int], dict[str, list[float | None]]] = {}
+    measures: dict[str, str] = {}
     for name, seeds in runs.items():
         alike = [curve for other in runs if kinds[other] == kinds[name] for curve in runs[other]]
         start = min(curve[0]["bits_per_target"] for curve in alike)
         free = set(kinds[name].split("+")) & set(ONE_SIDED)
         lowest = min(row["bits_per_target"] for curve in alike for row in curve) if free else 0.0
+        measures[kinds[name]] = f"{kinds[name]}: from {start:.1f} bits to a floor of {lowest:.2f}."
         for share in SHARES:
             for place, part in enumerate(FLOOR_SHARES if free else FLOOR_SHARES[:1]):
                 needed.setdefault((share, place), {})[name] = [
@@ -119,7 +136,8 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
     def line(name: str, seeds: Sequence["Curve"]) -> Sequence[str]:
         first, last = fmean(curve[0][BITS] for curve in seeds), fmean(min(_column(curve, BITS)) for curve in seeds)
         exact = fmean(curve[-1]["exact"] for curve in seeds)
-        figures = (f"{seeds[0][-1]['games']:,.0f}", f"{first:.1f}", f"{last:.2f}", f"{exact:.1%}")
+        seen = min(curve[-1]["games"] for curve in seeds)
+        figures = (f"{seen:,.0f}", f"{first:.1f}", f"{last:.2f}", f"{exact:.1%}")
         after = (
             " ".join(
                 f"({shown[share, place][name]})" if place else shown[share, place][name]
@@ -131,8 +149,9 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
         return (name, kinds[name], str(len(seeds)), *figures, *after)
 
     after = (f"{share:.0%} of it after" for share in SHARES)
-    titles = ("run", "kind", "seeds", "pairs seen", "first bits", "last bits", "exact", *after)
-    return markdown_table(titles, (line(name, seeds) for name, seeds in runs.items()), words=2)
+    titles = ("run", "kind", "seeds", "pairs seen", "first bits", "lowest bits", "exact", *after)
+    table = markdown_table(titles, (line(name, seeds) for name, seeds in runs.items()), words=2)
+    return [*table, "", *measures.values()]
 
 
 def _column(curve: "Curve", name: str) -> list[float]:

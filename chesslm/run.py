@@ -29,22 +29,10 @@ if TYPE_CHECKING:
 
 LOG_STEPS = 20
 SAVE_SECONDS = 120
-COLUMNS: tuple[str, ...] = (
-    "step",
-    "tokens",
-    "games",
-    "minutes",
-    "loss",
-    "bits_per_move",
-    "learning_rate",
-    "tokens_per_second",
-    "val_bits_per_move",
-    "val_legal_argmax",
-    "val_plies",
-    "val_bits_per_byte",
-    "val_bits_per_target",
-    "val_bits_per_target_token",
-    "val_exact",
+COLUMNS = (
+    *("step", "tokens", "games", "minutes", "loss", "bits_per_move", "learning_rate", "tokens_per_second"),
+    *("val_bits_per_move", "val_legal_argmax", "val_plies"),
+    *("val_bits_per_byte", "val_bits_per_target", "val_bits_per_target_token", "val_exact"),
 )
 
 COUNTERS = ("step", "tokens", "games")
@@ -66,14 +54,24 @@ SUMS = ("loss", "tokens", "moves", "seconds")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``OUT/run``: the settings of a run and its state on disk."""
+    """``OUT/run``: the settings of a run and its state on disk.
+
+    Attributes:
+        folder: of the run.
+        recipe: that it was begun with.
+        save_steps: when to keep checkpoints.
+        initial: the hash of the weights that it started from, if it is known.
+    """
 
     folder: Path
     recipe: Recipe
     save_steps: str | None
+    initial: str | None = None
 
     @staticmethod
-    def create(out: Path, recipe: Recipe, save_steps: str | None, dataset_sha256: str) -> "RunFolder":
+    def create(
+        out: Path, recipe: Recipe, save_steps: str | None, dataset_sha256: str, initial: str | None = None
+    ) -> "RunFolder":
         """Begin a run in a new folder.
 
         Raises:
@@ -82,9 +80,10 @@ class RunFolder:
         if save_steps is not None and save_steps != "log2" and not (save_steps.isdecimal() and int(save_steps)):
             raise InputError(f"--save-steps takes a number of steps or log2, not {save_steps!r}")
         files.new_folder(out)
-        run = RunFolder(out / "run", recipe, save_steps)
+        run = RunFolder(out / "run", recipe, save_steps, initial)
         files.new_folder(run.folder)
         kept = {"recipe": recipe.as_dict(), "save_steps": save_steps, "dataset_sha256": dataset_sha256}
+        kept["initial_sha256"] = initial
         with files.atomic(run.folder / "recipe.json") as path:
             path.write_text(json.dumps(kept, indent=2) + "\n")
         return run
@@ -104,7 +103,7 @@ class RunFolder:
             raise InputError(f"{out}: this run is finished; nothing to resume")
         if kept["dataset_sha256"] != dataset_sha256:
             raise InputError(f"{out}: this run was begun on other data; give the same --data")
-        return RunFolder(out / "run", from_dict(kept["recipe"]), kept["save_steps"])
+        return RunFolder(out / "run", from_dict(kept["recipe"]), kept["save_steps"], kept.get("initial_sha256"))
 
     @property
     def state(self) -> Path:

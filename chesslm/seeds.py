@@ -30,16 +30,27 @@ class Spread:
 
     def half(self, n: int) -> float:
         """Half the width of a 95 % interval of a mean of n seeds; NaN where the spread is not known."""
-        return self._t(0.975) * self.deviation / n**0.5
+        return self._reach() * self.deviation / n**0.5
 
     def detectable(self, n: int) -> float:
-        """The effect that a mean over n seeds shows in 80 % of studies; NaN where the spread is not known."""
-        return (self._t(0.975) + self._t(POWER)) * self.deviation / n**0.5
+        """The effect that a mean over n seeds shows in 80 % of studies; NaN where the spread is not known.
 
-    def _t(self, level: float) -> float:
+        Its t then follows the noncentral t distribution (Johnson and Welch 1940).
+        """
+        if not self.freedom:
+            return float("nan")
+        from scipy import optimize, stats
+
+        def missed(effect: float) -> float:
+            return float(stats.nct.sf(self._reach(), self.freedom, effect)) - POWER
+
+        root = optimize.root_scalar(missed, bracket=(0.0, 100.0)).root
+        return float(root) * self.deviation / n**0.5
+
+    def _reach(self) -> float:
         from scipy import stats  # takes half a second, and half of the callers have one seed
 
-        return float(stats.t.ppf(level, self.freedom)) if self.freedom else float("nan")
+        return float(stats.t.ppf(0.975, self.freedom)) if self.freedom else float("nan")
 
 
 def pooled(groups: Iterable[Floats]) -> Spread:

@@ -99,8 +99,8 @@ class Cell:
     def recipe(self, smallest: int) -> Recipe:
         """All that is needed to run it with ``chesslm train``.
 
-        Validations come at the recipe's pace at the smallest game count and more rarely as the root of the count, so
-        that patience is some epochs there and still worth an epoch at the largest.
+        Validations come at the recipe's pace at the smallest game count and more rarely as the root of the count: looks
+        that differ by more than their noise take more steps where there is more to learn, but not in proportion.
         """
         train = self.arm.recipe.train
         changes: dict[str, Any] = {"max_games": self.games, "seed": self.seed}

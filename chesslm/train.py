@@ -180,8 +180,10 @@ def train(
     if recipe.train.track == "target" and not dataset.is_pairs:
         raise InputError("--track target is for pairs; make a dataset of them with chesslm prepare --pairs")
     model, recipe, started = _begin(recipe, tokenizer, quiet)
+    if kept and kept.initial != started.get("sha256"):
+        raise InputError(f"{out}: this run was begun from other weights of {recipe.init.model}; begin it anew")
     module = ChessModule(model, recipe.train)
-    run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256)
+    run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256, started.get("sha256"))
     autocast = partial(torch.autocast, where.type, dtype=precision, enabled=precision != torch.float32)
 
     def keep(folder: Path, module: ChessModule, validation: dict[str, float]) -> None:
@@ -321,6 +323,7 @@ def describe(module: ChessModule, recipe: Recipe, dataset: Dataset, where: torch
             "games": module.games,
             "minutes": round(module.minutes, 2),
             "device": where.type,
+            "precision": "bf16" if resolve_precision(recipe.train.precision, where) == torch.bfloat16 else "fp32",
             "threads": torch.get_num_threads(),
         },
     }

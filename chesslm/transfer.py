@@ -84,8 +84,8 @@ def _check(path: Path, study: Study) -> None:
     main = open_dataset(study.data)
     for arm in study.arms:
         meta = main.meta if arm.data == study.data else open_dataset(arm.data).meta
-        same = [meta[key] == main.meta[key] for key in ("seed", "shares")] + [_hashes(meta) == _hashes(main.meta)]
-        if not all(same):
+        alike = ("seed", "shares", "filters", "exclude")
+        if any(meta.get(key) != main.meta.get(key) for key in alike) or _hashes(meta) != _hashes(main.meta):
             raise InputError(
                 f"{path}: {arm.data} of [arms.{arm.name}] must hold the games of {study.data}, split alike: prepare it "
                 "from the same files with the same --seed, --val and --test"
@@ -111,18 +111,25 @@ def _run(
     calls = [(cell, (out / "cells" / cell.name, cell, study, threads, device)) for cell in missing.values()]
     running = enumerate(parallel.in_order(pool, run_cell, calls, ahead=len(calls) + 1), 1)
     for cell in cells:
-        if missing.pop(cell.name, None):
-            n, _ = next(running)
-            if not quiet:
-                print(f"{n} of {len(calls)} cells: {cell.name}", file=sys.stderr, flush=True)
-        yield cell, _read(cell, study, out)
+        new = missing.pop(cell.name, None)
+        n = next(running)[0] if new else 0
+        result = _read(cell, study, out)
+        if new and not quiet:
+            found = result["suites"]["legality"]
+            print(
+                f"{n} of {len(calls)} cells, {cell.name}: {found['bits_per_move']['value']:.3f} bits a move, "
+                f"{found['legal_argmax']['value']:.1%} legal, {result['trained']['minutes']:.0f} min",
+                file=sys.stderr,
+                flush=True,
+            )
+        yield cell, result
 
 
 def _read(cell: Cell, study: Study, out: Path) -> dict[str, Any]:
     """A cell's result, if it is what the study would make now."""
     result = files.read_json(_result_file(out, cell))
     same = {
-        "another recipe": result["recipe"] == _recipe(cell, study),
+        "another recipe": _is_recipe(result["recipe"], cell, study),
         "other games to measure on": result["measured_on"] == _measured_on(study),
         "another dataset": result["dataset"] == open_dataset(cell.arm.data).sha256,
         "other initial weights": (result["init"] or {}).get("sha256") == _initial(cell.arm.recipe.init.model),
@@ -144,10 +151,12 @@ def _result_file(out: Path, cell: Cell) -> Path:
     return out / "cells" / f"{cell.name}.json"
 
 
-def _recipe(cell: Cell, study: Study) -> dict[str, Any]:
-    """A cell's recipe as it is kept, with the name of its model and not the folder's place."""
+def _is_recipe(kept: dict[str, Any], cell: Cell, study: Study) -> bool:
+    """Whether a run's recipe is that of a cell: its model by name, not by its place; its shape is that of its model."""
     recipe = cell.recipe(study.smallest).as_dict()
-    return recipe | {"init": recipe["init"] | {"model": Path(recipe["init"]["model"]).name}}
+    for init in (recipe["init"], kept["init"]):
+        init["model"] = Path(init["model"]).name
+    return all(kept[part] == recipe[part] for part in recipe if part != "model" or not recipe["init"]["model"])
 
 
 def _measured_on(study: Study) -> dict[str, int]:
@@ -163,13 +172,15 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int, device: str) 
     torch.set_num_threads(threads)
     if not (folder / "chesslm.json").is_file():
         begun = (folder / "run" / "recipe.json").is_file()
+        if begun and not _is_recipe(files.read_json(folder / "run" / "recipe.json")["recipe"], cell, study):
+            raise InputError(f"{folder} was begun with another recipe; give the changed study an --out of its own")
         if not begun and folder.exists():
             shutil.rmtree(folder)
         train(cell.arm.data, folder, cell.recipe(study.smallest), resume=begun, device=device, quiet=True)
     suites = _measure(folder, study, device)
     about = files.read_json(folder / "chesslm.json")
     result = {
-        "recipe": _recipe(cell, study),
+        "recipe": about["recipe"],
         "dataset": about["dataset"]["sha256"],
         "revision": about["revision"],
         "init": about.get("init"),

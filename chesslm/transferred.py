@@ -6,9 +6,10 @@ D_E, the effective data of an arm at D_F games, is the number of games from whic
 loss, and D_T = D_E - D_F what the other weights were worth. Scratch's curve is piecewise linear in log loss over log
 games, through its means; beyond its smallest and largest count nothing is said but that.
 
-Intervals are over seeds alone: all cells are measured on the same games. Few seeds say little of their own spread, so
-it is pooled over the arms at each game count, and means vary with Student's t of the pooled degrees of freedom. Seeds
-are paired, since those of all arms draw the same games in the same order: differences are taken seed by seed.
+Intervals are over seeds alone: all cells are measured on the same games, and the weights that an arm starts from are
+one run themselves. Few seeds say little of their own spread, so it is pooled at each game count, over the arms that
+differ in their initial weights alone, and means vary with Student's t of the pooled degrees of freedom. Seeds are
+paired, since those of all arms draw the same games in the same order: differences are taken seed by seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,8 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
         seed: of the draws behind the intervals of effective data.
 
     Returns:
-        Rows with ``arm``, ``games``, ``seeds``, ``differs``; each figure's mean over seeds with low, high and n (of
+        Rows with ``arm``, ``games``, ``seeds``, ``differs``, ``rate``; ``cut_short``: the runs that ended with their
+        budget, before their patience did; each figure's mean over seeds with low, high and n (of
         seeds) on human games, and with ``-random`` on random ones; ``less``: bits a move less those of each other arm,
         with ``detectable``, the smallest difference that would have been seen; ``effective_games`` and
         ``transferred``, whose ends are None where they lie ``beyond`` scratch's largest count, or ``below`` its
@@ -51,6 +53,7 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
         count = counts[games]
         mine = count.arms[arm]
         row: dict[str, Any] = {"arm": arm, "games": games, "seeds": len(mine), "differs": mine[0]["differs"]}
+        row |= {"rate": mine[0]["rate"], "cut_short": sum(map(_is_cut_short, mine))}
         for suite, ending in (("legality", ""), ("legality-random", "-random")):
             for figure in FIGURES:
                 half = count.spread(suite, figure).half(len(mine))
@@ -72,6 +75,13 @@ def _values(cells: Cells, suite: str = "legality", figure: str = LOSS) -> Floats
     return np.array([float(cell["suites"][suite][figure]["value"]) for cell in cells])
 
 
+def _is_cut_short(cell: Mapping[str, Any]) -> bool:
+    """Whether a run ended with its budget, and so perhaps with the rate still high."""
+    settings, trained = cell["recipe"]["train"], cell["trained"]
+    budgets = ((trained["steps"], settings["max_steps"]), (trained["tokens"], settings["max_tokens"]))
+    return bool(settings["patience"]) and any(done >= budget for done, budget in budgets if budget)
+
+
 def _figure(values: Floats, half: float) -> dict[str, Any]:
     value, known = float(values.mean()), bool(np.isfinite(half))
     ends = {"low": value - half if known else None, "high": value + half if known else None}
@@ -84,9 +94,14 @@ class _Count:
 
     arms: dict[str, Cells]
 
+    @cached_property
+    def alike(self) -> dict[str, Cells]:
+        """The arms that differ in their initial weights alone, whose seeds are taken to spread alike."""
+        return {arm: cells for arm, cells in self.arms.items() if not cells[0]["differs"]} or self.arms
+
     def spread(self, suite: str = "legality", figure: str = LOSS) -> Spread:
         """Of a figure."""
-        return pooled(_values(cells, suite, figure) for cells in self.arms.values())
+        return pooled(_values(cells, suite, figure) for cells in self.alike.values())
 
     def differences(self, arm: str, other: str) -> Floats:
         """Bits a move less those of another arm at the same seed."""
@@ -101,7 +116,7 @@ class _Count:
         The mean variance over all pairs of arms; for arms of the same seeds twice the residual variance of a two-way
         table, which has (arms - 1) (seeds - 1) degrees of freedom.
         """
-        pairs = [self.differences(arm, other) for arm, other in combinations(self.arms, 2)]
+        pairs = [self.differences(arm, other) for arm, other in combinations(self.alike, 2)]
         several = [pair for pair in pairs if len(pair) > 1]
         if not several:
             return Spread(0.0, 0)
@@ -177,7 +192,7 @@ def _transferred(arm: str, games: int, counts: Mapping[int, _Count], draw: np.ra
 def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows as Markdown: figures of each arm, then bits a move of each arm less those of each other one."""
     rows = sorted(rows, key=lambda row: row["games"])
-    figures = ("seeds", "bits a move", "legal %", "random games: bits", "legal %", "worth games of scratch")
+    figures = ("seeds", "rate", "bits a move", "legal %", "random games: bits", "legal %", "worth games of scratch")
     lines = markdown_table(("arm", "games", *figures), map(_figures_of, rows))
     differs = {row["arm"]: row["differs"] for row in rows if row["differs"]}
     if differs:
@@ -193,7 +208,8 @@ def _figures_of(row: Mapping[str, Any]) -> Sequence[str]:
     return (
         row["arm"] + (" *" if row["differs"] else ""),
         f"{row['games']:,}",
-        str(row["seeds"]),
+        str(row["seeds"]) + (f", {row['cut_short']} cut short" if row["cut_short"] else ""),
+        f"{row['rate']:g}",
         _shown(row[LOSS], "{:.3f}"),
         _shown(row["legal_argmax"], "{:.1f}", 100),
         _shown(row[f"{LOSS}-random"], "{:.2f}"),

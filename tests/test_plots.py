@@ -11,6 +11,7 @@ from scipy import stats
 from test_transfer import cell
 
 from chesslm.eval.falls import mean_curves
+from chesslm.learning import read_curve
 from chesslm.plots import sinks_table, targets_table
 from chesslm.seeds import by_recipe
 from chesslm.transferred import summarize
@@ -33,7 +34,7 @@ def test_a_study(cli: Cli, tmp_path: Path) -> None:
     cells = [cell(arm, games, seed, 9 - seed) for arm in ("scratch", "text") for games in (10, 20) for seed in (1, 2)]
     (tmp_path / "study.json").write_text(json.dumps({"rows": summarize(cells)}))
     ended = cli("plot", tmp_path, "--out", tmp_path / "a.svg")
-    assert ended.code == 0 and "| text | 20 | 2 | 7.500 " in ended.out
+    assert ended.code == 0 and "| text | 20 | 2 | 1 | 7.500 " in ended.out
     assert {"scratch", "text", "training games", "Bits a move, human games"} <= words(tmp_path / "a.svg")
 
 
@@ -45,6 +46,7 @@ def test_runs_that_were_tracked(cli: Cli, tmp_path: Path) -> None:
         (tmp_path / name / "chesslm.json").write_text(json.dumps({"dataset": {"kinds": {"uci-san": 9}}}))
     ended = cli("plot", tmp_path / "first", tmp_path / "second", "--out", tmp_path / "a.svg")
     assert ended.code == 0 and "| second | uci-san | 1 | 200 | 60.0 |" in ended.out
+    assert ended.out.endswith("\n\nuci-san: from 50.0 bits to a floor of 0.00.\n")
     assert {"first", "second", "pairs seen", "128"} <= words(tmp_path / "a.svg")
 
 
@@ -83,6 +85,16 @@ def test_runs_that_differ_in_their_seed_alone(tmp_path: Path) -> None:
     assert by_recipe([first, other, tenth, faster]) == {"text": [first, tenth], "other-1": [other], "f-1": [faster]}
     (tmp_path / "begun").mkdir()
     assert by_recipe([tmp_path / "begun", first]) == {"begun": [tmp_path / "begun"], "text-1": [first]}
+
+
+def test_a_log_that_a_kill_cut_short(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "target.csv"
+    path.write_text("step,games,bits_per_target\n0,0,9\n1,100,8\n2,2")
+    assert read_curve(path) == [{"step": s, "games": g, "bits_per_target": b} for s, g, b in ((0, 0, 9), (1, 100, 8))]
+    path.write_text("something else\n")
+    ended = cli("plot", tmp_path, "--out", tmp_path / "a.svg")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "target.csv: no learning curve" in ended.err
 
 
 def test_falls_of_classes() -> None:

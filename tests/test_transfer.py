@@ -17,7 +17,8 @@ from scipy import stats
 
 from chesslm.errors import InputError
 from chesslm.loader import GameBatches
-from chesslm.seeds import pooled
+from chesslm.run import RunFolder
+from chesslm.seeds import Spread, pooled
 from chesslm.shards import open_dataset
 from chesslm.study import Cell, read_study
 from chesslm.transfer import transfer
@@ -103,6 +104,15 @@ def test_a_study_goes_on_from_its_results_alone_but_not_with_other_weights(
         transfer(study, out, workers=1, quiet=True)
 
 
+def test_a_cell_that_was_begun_otherwise_does_not_go_on(study: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    arm, out = read_study(study).arms[0], tmp_path / "out"
+    recipe = Cell(arm, 40, seed=1, rate=0.25).recipe(smallest=40)
+    (out / "cells").mkdir(parents=True)
+    RunFolder.create(out / "cells/scratch-40-seed1-rate0.5", recipe, None, open_dataset(tiny_dataset).sha256)
+    with pytest.raises(InputError, match=r"rate0\.5 was begun with another recipe"):
+        transfer(study, out, workers=1, quiet=True)
+
+
 def test_a_cell_ends_with_its_best_weights(study: Path, tmp_path: Path) -> None:
     """At an absurd rate the loss rises at once; patience cuts it once, then ends the run, with the best validation."""
     text = (
@@ -179,11 +189,37 @@ def test_effective_games_lie_on_scratchs_curve() -> None:
     assert effective_games(4.0, counts, np.array([8.0, 4.0, 4.5])) == pytest.approx(1600)
 
 
-def cell(arm: str, games: int, seed: int, bits: float) -> dict[str, Any]:
+def cell(arm: str, games: int, seed: int, bits: float, steps: int = 9, differs: str = "") -> dict[str, Any]:
     values = {**dict.fromkeys(FIGURES, 0.5), "bits_per_move": bits}
     figures = {key: {"value": value} for key, value in values.items()}
     suites = {"legality": figures, "legality-random": figures}
-    return {"arm": arm, "games": games, "seed": seed, "differs": "", "suites": suites}
+    budget = {"train": {"patience": 2, "max_steps": 10, "max_tokens": 0}}
+    trained = {"steps": steps, "tokens": 99}
+    about = {"arm": arm, "games": games, "seed": seed, "rate": 1.0, "differs": differs}
+    return {**about, "recipe": budget, "trained": trained, "suites": suites}
+
+
+def test_the_smallest_effect_that_could_have_been_seen() -> None:
+    """Four of five studies with two degrees of freedom see it, as drawing such studies says."""
+    spread, draw = Spread(0.5, 2), np.random.default_rng(1)
+    means = draw.normal(spread.detectable(3), 0.5 / 3**0.5, 100_000)
+    deviations = 0.5 * (draw.chisquare(2, 100_000) / 2) ** 0.5
+    seen = means - stats.t.ppf(0.975, 2) * deviations / 3**0.5 > 0
+    assert seen.mean() == pytest.approx(0.8, abs=0.005)
+    assert np.isnan(Spread(0.0, 0).detectable(3))
+
+
+def test_arms_that_differ_in_more_are_marked_and_widen_no_interval() -> None:
+    """So are runs that ended with their budget."""
+    cells = [cell(arm, 10, seed, 5 + 0.1 * seed) for arm in ("scratch", "text") for seed in (1, 2, 3)]
+    alone = {row["arm"]: row for row in summarize(cells)}
+    wild = [cell("frozen", 10, seed, 5.0 + seed**2, steps=7 + seed, differs="less is trained") for seed in (1, 2, 3)]
+    rows = {row["arm"]: row for row in summarize([*cells, *wild])}
+    assert rows["text"]["bits_per_move"] == alone["text"]["bits_per_move"]
+    assert rows["text"]["less"]["scratch"] == alone["text"]["less"]["scratch"]
+    table = markdown(list(rows.values()))
+    assert any(line.startswith("| frozen * | 10 | 3, 1 cut short | 1 |") for line in table)
+    assert any(line.startswith("| text | 10 | 3 | 1 |") for line in table)
 
 
 def test_what_a_study_says() -> None:

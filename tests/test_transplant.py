@@ -159,14 +159,24 @@ def test_a_run_from_another_model_resumes(gpt2: str, tiny_dataset: Path, tmp_pat
     train = ["train", "--data", tiny_dataset, "--out", out, *options]
     assert cli(*train, "--init", gpt2, "--keep-layers", "1", "--max-steps", "3").code == 0
     whole = load_weights(str(out)).state_dict()
-    # As if killed between the last step and the checkpoint.
-    for path in out.iterdir():
-        if path.is_file():
-            path.unlink()
+
+    def kill() -> None:
+        """As if between the last step and the checkpoint."""
+        for path in out.iterdir():
+            if path.is_file():
+                path.unlink()
+
+    kill()
     assert cli(*train, "--resume").code == 0
     again = load_weights(str(out)).state_dict()
     assert all(torch.equal(whole[key], again[key]) for key in whole)
     assert json.loads((out / "chesslm.json").read_text())["init"]["layers"] == "1 of 3"
+
+    kill()
+    begun = json.loads((out / "run/recipe.json").read_text())
+    (out / "run/recipe.json").write_text(json.dumps(begun | {"initial_sha256": 64 * "0"}))
+    ended = cli(*train, "--resume")
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "begun from other weights" in ended.err
 
 
 @pytest.mark.parametrize(

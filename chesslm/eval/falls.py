@@ -3,7 +3,6 @@
 The log of ``chesslm train --track sinks`` in, log-steps from 75 % to 25 % of the reducible loss out. Needs no torch.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from chesslm.errors import InputError
 from chesslm.learning import crossing
+from chesslm.logs import whole_rows
 
 Floats = NDArray[np.float64]
 
@@ -83,14 +83,10 @@ def read_curves(path: Path) -> Curves:
     file = next((each for each in tried if each.is_file()), None)
     if file is None:
         raise InputError(f"{path}: no curves of the loss by class; train with --track sinks")
-    try:
-        rows = list(csv.DictReader(file.read_text().splitlines()))
-        table = {key: [row[key] for row in rows] for key in rows[0]}
-        steps, tokens = (np.array(table.pop(name), np.int64) for name in ("step", "tokens"))
-        bits = {key: np.array(values, float) for key, values in table.items() if "bits" in key and all(values)}
-    except (ValueError, TypeError, LookupError) as error:
-        raise InputError(f"{file}: not the log of --track sinks ({error})") from None
-    return Curves(steps, tokens, {key.removesuffix("_bits"): values for key, values in bits.items()})
+    rows = whole_rows(file, ("step", "tokens"))
+    steps, tokens = (np.array([row[name] for row in rows], np.int64) for name in ("step", "tokens"))
+    bits = {name: np.array([row[name] for row in rows]) for name in rows[0] if "bits" in name}
+    return Curves(steps, tokens, {name.removesuffix("_bits"): values for name, values in bits.items()})
 
 
 def floors(runs: Sequence[Curves], share: float = 1.0) -> dict[str, float]:

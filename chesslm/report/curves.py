@@ -3,12 +3,12 @@
 Breakdowns of several models in, one chart with a line a model out; None, or no chart, where there is nothing to draw.
 """
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chesslm.logs import read_log
 from chesslm.report.charts import Chart, Series, line_chart
 from chesslm.report.results import Column, Objects, groups_of, metric_of
 from chesslm.tables import PERCENT, number
@@ -115,7 +115,8 @@ def of_selfplay(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
 
 def of_learning(run_folder: Path | None) -> Iterator[Figure]:
     """Bits a move and legality against tokens."""
-    rows = _log(run_folder)
+    log = run_folder / "metrics.csv" if run_folder else None
+    rows = read_log(log) if log and log.is_file() else []
 
     def line(name: str, slot: int, key: str) -> list[Series]:
         points = [(each["tokens"] / 1e6, each[key]) for each in rows if "tokens" in each and key in each]
@@ -127,15 +128,3 @@ def of_learning(run_folder: Path | None) -> Iterator[Figure]:
     if legal := line("validation", 0, "val_legal_argmax"):
         chart = line_chart("Legal moves while training", legal, "million tokens", _tick, y_limits=(0, 1))
         yield Figure(chart.title, "How often its likeliest move is legal, on validation games.", chart)
-
-
-def _log(run_folder: Path | None) -> list[dict[str, float]]:
-    """The numbers of each row of metrics.csv; a row cut short by a kill gives what it has."""
-    try:
-        text = (run_folder / "metrics.csv").read_text(encoding="utf-8", errors="replace") if run_folder else ""
-    except OSError:
-        return []
-    rows = csv.DictReader(text.replace("\0", "").splitlines())
-    return [
-        {key: figure for key, value in each.items() if key and (figure := number(value)) is not None} for each in rows
-    ]
