@@ -27,7 +27,7 @@ def model_card(about: dict[str, Any]) -> str:
     """The text of a model card; what ``about`` does not say is left out."""
     notation = about.get("notation", "unknown")
     if notation == PROSE:
-        return _prose_card(about)
+        return _text_card(about)
     if notation == PAIRS:
         return _pairs_card(about)
     what, example = TEXTS.get(notation, ("moves in UCI", "e2e4 e7e5 g1f3"))
@@ -108,13 +108,13 @@ def _from(about: dict[str, Any]) -> str:
     return f"The weights of `{start['model']}` ({', '.join(parts)}) trained on"
 
 
-def _prose_card(about: dict[str, Any]) -> str:
-    """The card of a model of prose."""
+def _text_card(about: dict[str, Any]) -> str:
+    """The card of a model of text."""
     return _card(
         about,
         "chesslm",
-        "A small language model of prose",
-        f"{_from(about)} prose, for chess models to start from: it has the body of one and has never seen a move.",
+        "A small language model of text",
+        f"{_from(about)} text, for chess models to start from: it has the body of one and has never seen a move.",
         lambda figures: f"{figures['val_bits_per_byte']:.3f} bits a byte on validation text.",
         [
             "It loads in plain transformers (`AutoModelForCausalLM`, `AutoTokenizer`). With chesslm: `chesslm train "

@@ -13,7 +13,7 @@ from chesslm.config import InitConfig, ModelConfig
 from chesslm.model import load_weights
 from chesslm.text_tokenizer import TextTokenizer, learn_text_tokenizer, read_text_tokenizer
 from chesslm.tokenizer import BOS, EOS, PAD, get_tokenizer
-from chesslm.transplant import body_of, embeddings_of, start_from
+from chesslm.transplant import body_of, embeddings_of, sha256_of, start_from
 
 TEXT = ["The knight takes e4 and then e2 or g1f3; rooks e7e8 went home. " * 20]
 MOVES = get_tokenizer("uci-move")
@@ -200,3 +200,11 @@ def test_bad_starts_are_one_line(
     assert said in ended.err
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+def test_released_models_of_text_are_a_chain() -> None:
+    """The one of formal mathematics went on from the one of prose that is released beside it."""
+    released = Path(__file__).parents[1] / "checkpoints"
+    about = json.loads((released / "chesslm-formal-tiny/chesslm.json").read_text())
+    assert about["init"]["sha256"] == sha256_of(str(released / "chesslm-text-tiny"))
+    assert about["init"]["embeddings"] == "kept"
