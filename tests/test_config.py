@@ -8,6 +8,7 @@ import pytest
 
 from chesslm.config import SIZES, ModelConfig, Recipe, TrainConfig, changed, read_recipe, with_settings, with_size
 from chesslm.errors import InputError
+from chesslm.study import read_study
 
 
 def test_a_recipe_is_read_from_toml(tmp_path: Path):
@@ -29,6 +30,16 @@ def test_a_recipe_is_read_from_toml(tmp_path: Path):
     assert recipe == expected
     # An integer where a fraction belongs is read as one, so that equal recipes are equal in chesslm.json too.
     assert isinstance(recipe.train.max_minutes, float) and isinstance(recipe.model.dropout, float)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_the_recipes_that_are_released_can_be_read(path: Path):
+    if path.stem.startswith("transfer-") and path.stem != "transfer-probe":
+        assert all(arm.recipe.init.model == "" or Path(arm.recipe.init.model).is_dir() for arm in read_study(path).arms)
+    else:
+        assert read_recipe(path).train.optimizer == "muon"
 
 
 def test_an_empty_recipe_is_the_default(tmp_path: Path):
