@@ -152,11 +152,13 @@ def _result_file(out: Path, cell: Cell) -> Path:
 
 
 def _is_recipe(kept: dict[str, Any], cell: Cell, study: Study) -> bool:
-    """Whether a run's recipe is that of a cell: its model by name, not by its place; its shape is that of its model."""
+    """Whether a run's recipe is that of a cell; models go by their names, not their places, and have shapes already."""
     recipe = cell.recipe(study.smallest).as_dict()
     for init in (recipe["init"], kept["init"]):
         init["model"] = Path(init["model"]).name
-    return all(kept[part] == recipe[part] for part in recipe if part != "model" or not recipe["init"]["model"])
+    shape = ["dropout"] if recipe["init"]["model"] else list(recipe["model"])
+    same_shape = all(kept["model"][name] == recipe["model"][name] for name in shape)
+    return same_shape and all(kept[part] == recipe[part] for part in ("train", "init"))
 
 
 def _measured_on(study: Study) -> dict[str, int]:
