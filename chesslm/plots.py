@@ -170,11 +170,12 @@ def sinks_table(runs: Mapping[str, Sequence["Curves"]]) -> list[str]:
 
     every = [curves for seeds in runs.values() for curves in seeds]
     classes = list(dict.fromkeys(name for curves in every for name in curves.bits))
-    lines = []
-    for share in FLOORS:
+
+    def doublings(share: float) -> dict[str, dict[str, str]]:
+        """By class, then by run."""
         lowest = floors(every, share)
         fell = {name: [falls(curves, lowest) for curves in seeds] for name, seeds in runs.items()}
-        shown = {
+        return {
             each: _over_seeds(
                 {name: [one[each].doublings if each in one else None for one in seeds] for name, seeds in fell.items()},
                 "{:.1f}",
@@ -182,8 +183,13 @@ def sinks_table(runs: Mapping[str, Sequence["Curves"]]) -> list[str]:
             )
             for each in classes
         }
-        lines += [(name, f"{share:g} of the lowest", *(shown[each][name] for each in classes)) for name in runs]
-    lines.sort(key=lambda line: list(runs).index(line[0]))
+
+    shown = {share: doublings(share) for share in FLOORS}
+    lines = (
+        (name, f"{share:g} of the lowest", *(of_class[name] for of_class in shown[share].values()))
+        for name in runs
+        for share in FLOORS
+    )
     return markdown_table(("run", "floor of free tokens", *classes), lines)
 
 

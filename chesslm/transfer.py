@@ -103,26 +103,25 @@ def _run(
     cells: Sequence[Cell], study: Study, out: Path, pool: Any, workers: int, device: str, quiet: bool
 ) -> Iterator[Done]:
     """Every cell with its result, in order, as soon as it is there; those that are done already are read."""
-    missing = {cell.name: cell for cell in cells if not _result_file(out, cell).is_file()}
-    for cell in cells:
-        if cell.name not in missing:
-            _read(cell, study, out)  # find what does not belong here before hours of training
+    # Read first: what does not belong here is to be found before hours of training.
+    results = {cell.name: _read(cell, study, out) for cell in cells if _result_file(out, cell).is_file()}
+    missing = {cell.name: cell for cell in cells if cell.name not in results}
     threads = max(1, parallel.cores() // parallel.cores(workers))
     calls = [(cell, (out / "cells" / cell.name, cell, study, threads, device)) for cell in missing.values()]
     running = enumerate(parallel.in_order(pool, run_cell, calls, ahead=len(calls) + 1), 1)
     for cell in cells:
-        new = missing.pop(cell.name, None)
-        n = next(running)[0] if new else 0
-        result = _read(cell, study, out)
-        if new and not quiet:
-            found = result["suites"]["legality"]
-            print(
-                f"{n} of {len(calls)} cells, {cell.name}: {found['bits_per_move']['value']:.3f} bits a move, "
-                f"{found['legal_argmax']['value']:.1%} legal, {result['trained']['minutes']:.0f} min",
-                file=sys.stderr,
-                flush=True,
-            )
-        yield cell, result
+        if cell.name not in results:
+            n, _ = next(running)
+            result = results[cell.name] = _read(cell, study, out)
+            if not quiet:
+                found = result["suites"]["legality"]
+                print(
+                    f"{n} of {len(calls)} cells, {cell.name}: {found['bits_per_move']['value']:.3f} bits a move, "
+                    f"{found['legal_argmax']['value']:.1%} legal, {result['trained']['minutes']:.0f} min",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        yield cell, results[cell.name]
 
 
 def _read(cell: Cell, study: Study, out: Path) -> dict[str, Any]:
