@@ -117,8 +117,11 @@ class ChessModule(L.LightningModule):
         torch.manual_seed(self.settings.seed)
         if self._rng is not None:
             torch.set_rng_state(self._rng)
+        if self._card_rng is not None:
+            torch.cuda.set_rng_state(self._card_rng.cpu(), self.device)
 
     _rng: torch.Tensor | None = None
+    _card_rng: torch.Tensor | None = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates for this step."""
@@ -130,12 +133,14 @@ class ChessModule(L.LightningModule):
         """Keep the counters and the state of the random numbers."""
         checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
         checkpoint["rng"] = torch.get_rng_state()
+        if self.device.type == "cuda":  # where dropout draws
+            checkpoint["card_rng"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them up."""
         for name, value in checkpoint["counters"].items():
             setattr(self, name, value)
-        self._rng = checkpoint["rng"]
+        self._rng, self._card_rng = checkpoint["rng"], checkpoint.get("card_rng")
 
 
 def train(
