@@ -153,7 +153,7 @@ def _how(about: dict[str, Any]) -> list[str]:
     rows = [
         ("parameters", f"{about['parameters']:,}"),
         ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads"),
-        ("trained for", f"{trained['minutes']:.0f} minutes on {trained['device']} with {trained['threads']} threads"),
+        ("trained for", f"{trained['minutes']:.0f} minutes on {_device(trained)}"),
         ("seen", f"{trained['tokens']:,} tokens in {trained['games']:,} {unit}, {trained['steps']:,} steps"),
         ("data", f"{games['games']:,} {unit}, {games['tokens']:,} tokens; SHA-256 `{dataset['sha256']}`"),
         *(("source", f"{s['name']}, SHA-256 `{s['sha256']}`") for s in dataset.get("sources") or ()),
@@ -163,6 +163,12 @@ def _how(about: dict[str, Any]) -> list[str]:
     ]
     table = ["## How it was made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     return [*table, "", "The whole recipe is in `chesslm.json`.", ""]
+
+
+def _device(trained: dict[str, Any]) -> str:
+    if trained["device"] != "cpu":
+        return str(trained["device"])
+    return f"cpu with {trained['threads']} thread" + ("s" if trained["threads"] > 1 else "")
 
 
 def _figures(validation: dict[str, Any]) -> str:
