@@ -25,7 +25,8 @@ from chesslm.study import SCRATCH
 from chesslm.tables import markdown_table
 
 LOSS = "bits_per_move"
-FIGURES = (LOSS, "legality_bits", "choice_bits", "legal_argmax", "legal_mass")
+LEGALITY = "legality_bits"
+FIGURES = (LOSS, LEGALITY, "choice_bits", "legal_argmax", "legal_mass")
 DRAWS = 2000
 
 Cells = Sequence[Mapping[str, Any]]
@@ -42,9 +43,9 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
         Rows with ``arm``, ``games``, ``seeds``, ``differs``, ``rate``; ``cut_short``: the runs that ended with their
         budget, before their patience did; each figure's mean over seeds with low, high and n (of
         seeds) on human games, and with ``-random`` on random ones; ``less``: bits a move less those of each other arm,
-        with ``detectable``, the smallest difference that would have been seen; ``effective_games`` and
-        ``transferred``, whose ends are None where they lie ``beyond`` scratch's largest count, or ``below`` its
-        smallest.
+        with ``detectable``, the smallest difference that would have been seen; ``less_legality``: the same of the part
+        of them that pays for legality; ``effective_games`` and ``transferred``, whose ends are None where they lie
+        ``beyond`` scratch's largest count, or ``below`` its smallest.
     """
     draw = np.random.default_rng(seed)
     counts = {games: _Count(_by_arm(cells, games)) for games in dict.fromkeys(cell["games"] for cell in cells)}
@@ -58,7 +59,9 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
             for figure in FIGURES:
                 half = count.spread(suite, figure).half(len(mine))
                 row[f"{figure}{ending}"] = _figure(_values(mine, suite, figure), half)
-        row["less"] = {other: less for other in count.arms if other != arm and (less := count.less(arm, other))}
+        for key, figure in (("less", LOSS), ("less_legality", LEGALITY)):
+            compared = {other: count.less(arm, other, figure) for other in count.arms if other != arm}
+            row[key] = {other: less for other, less in compared.items() if less}
         if arm != SCRATCH:
             row |= _transferred(arm, games, counts, draw)
         rows.append(row)
@@ -103,20 +106,20 @@ class _Count:
         """Of a figure."""
         return pooled(_values(cells, suite, figure) for cells in self.alike.values())
 
-    def differences(self, arm: str, other: str) -> Floats:
-        """Bits a move less those of another arm at the same seed."""
+    def differences(self, arm: str, other: str, figure: str) -> Floats:
+        """Of a figure on human games, less that of another arm at the same seed."""
         ours, theirs = ({cell["seed"]: cell for cell in self.arms[name]} for name in (arm, other))
         seeds = [seed for seed in ours if seed in theirs]
-        return _values([ours[seed] for seed in seeds]) - _values([theirs[seed] for seed in seeds])
+        mine, others = ([each[seed] for seed in seeds] for each in (ours, theirs))
+        return _values(mine, figure=figure) - _values(others, figure=figure)
 
-    @cached_property
-    def spread_of_differences(self) -> Spread:
+    def spread_of_differences(self, figure: str) -> Spread:
         """That of a difference of two arms at one seed, whichever they are: what is left beside arms and seeds.
 
         The mean variance over all pairs of arms; for arms of the same seeds twice the residual variance of a two-way
         table, which has (arms - 1) (seeds - 1) degrees of freedom.
         """
-        pairs = [self.differences(arm, other) for arm, other in combinations(self.alike, 2)]
+        pairs = [self.differences(arm, other, figure) for arm, other in combinations(self.alike, 2)]
         several = [pair for pair in pairs if len(pair) > 1]
         if not several:
             return Spread(0.0, 0)
@@ -125,9 +128,9 @@ class _Count:
         arms = (1 + (1 + 8 * len(several)) ** 0.5) / 2
         return Spread(variance**0.5, round((arms - 1) * (np.mean([len(pair) for pair in several]) - 1)))
 
-    def less(self, arm: str, other: str) -> dict[str, Any] | None:
+    def less(self, arm: str, other: str, figure: str) -> dict[str, Any] | None:
         """The mean difference from another arm; None if they share no seed."""
-        mine, spread = self.differences(arm, other), self.spread_of_differences
+        mine, spread = self.differences(arm, other, figure), self.spread_of_differences(figure)
         if not len(mine):
             return None
         detectable = spread.detectable(len(mine)) if spread.freedom else None
@@ -190,17 +193,22 @@ def _transferred(arm: str, games: int, counts: Mapping[int, _Count], draw: np.ra
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The rows as Markdown: figures of each arm, then bits a move of each arm less those of each other one."""
+    """The rows as Markdown: figures of each arm, then bits a move of each arm less those of each other one.
+
+    Then the part of these differences that pays for legality.
+    """
     rows = sorted(rows, key=lambda row: row["games"])
-    figures = ("seeds", "rate", "bits a move", "legal %", "random games: bits", "legal %", "worth games of scratch")
-    lines = markdown_table(("arm", "games", *figures), map(_figures_of, rows))
+    human = ("bits a move", "of legality", "legal %")
+    titles = ("arm", "games", "seeds", "rate", *human, "random games: bits", "legal %", "worth games of scratch")
+    lines = markdown_table(titles, map(_figures_of, rows))
     differs = {row["arm"]: row["differs"] for row in rows if row["differs"]}
     if differs:
         lines += ["", *(f"\\* {arm}: {words}." for arm, words in differs.items())]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     if len(arms) > 1:
-        compared = (_compared(row, arms) for row in rows)
-        lines += ["", "Bits a move less those of:", "", *markdown_table(("arm", "games", *arms), compared)]
+        for key, title in (("less", "Bits a move less those of:"), ("less_legality", "Of this, bits of legality:")):
+            compared = (_compared(row, key, arms) for row in rows)
+            lines += ["", title, "", *markdown_table(("arm", "games", *arms), compared)]
     return lines
 
 
@@ -211,6 +219,7 @@ def _figures_of(row: Mapping[str, Any]) -> Sequence[str]:
         str(row["seeds"]) + (f", {row['cut_short']} cut short" if row["cut_short"] else ""),
         f"{row['rate']:g}",
         _shown(row[LOSS], "{:.3f}"),
+        _shown(row[LEGALITY], "{:.3f}"),
         _shown(row["legal_argmax"], "{:.1f}", 100),
         _shown(row[f"{LOSS}-random"], "{:.2f}"),
         _shown(row["legal_argmax-random"], "{:.1f}", 100),
@@ -218,8 +227,8 @@ def _figures_of(row: Mapping[str, Any]) -> Sequence[str]:
     )
 
 
-def _compared(row: Mapping[str, Any], arms: Sequence[str]) -> Sequence[str]:
-    less = (_shown(row["less"][arm], "{:+.3f}") if arm in row["less"] else "" for arm in arms)
+def _compared(row: Mapping[str, Any], key: str, arms: Sequence[str]) -> Sequence[str]:
+    less = (_shown(row[key][arm], "{:+.3f}") if arm in row[key] else "" for arm in arms)
     return (row["arm"], f"{row['games']:,}", *less)
 
 
