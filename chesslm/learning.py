@@ -10,32 +10,41 @@ Steps are spaced evenly in their logarithm, four to a doubling, since losses fal
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
 
 from chesslm.logs import whole_rows
 
-Curve = Sequence[Mapping[str, float]]
-"""A run's measurements, by the names of the columns."""
+Floats = NDArray[np.float64]
+Curve = Mapping[str, Floats]
+"""A run's measurements by the names of the log's columns, each of shape (measurements,), in the order of the steps."""
 
 
 def read_curve(path: Path) -> Curve:
-    """The rows of a curve's file, in the order of the steps.
+    """The curve in a log of what was followed all along.
 
     Raises:
         InputError: it cannot be read, or is none.
     """
-    return whole_rows(path, ("step", "games"))
+    rows = whole_rows(path, ("step", "games"))
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def mean_curve(seeds: Sequence[Curve]) -> Curve:
     """The mean of runs that differ in their seed, at the steps where all of them were measured."""
-    steps = set.intersection(*({row["step"] for row in curve} for curve in seeds))
-    together = zip(*([row for row in curve if row["step"] in steps] for curve in seeds), strict=True)
-    return [{name: fmean(row[name] for row in rows) for name in rows[0]} for rows in together]
+    steps = sorted(set.intersection(*(set(curve["step"].tolist()) for curve in seeds)))
+    at = [np.searchsorted(curve["step"], steps) for curve in seeds]
+    names = [name for name in seeds[0] if all(name in curve for curve in seeds)]
+    return {name: np.mean([curve[name][i] for curve, i in zip(seeds, at, strict=True)], axis=0) for name in names}
 
 
 def examples_needed(
-    examples: Sequence[float], bits: Sequence[float], share: float, floor: float = 0.0, start: float | None = None
+    examples: Sequence[float] | Floats,
+    bits: Sequence[float] | Floats,
+    share: float,
+    floor: float = 0.0,
+    start: float | None = None,
 ) -> float | None:
     """How many examples it took until a share of the reducible loss was gone.
 
@@ -55,15 +64,15 @@ def examples_needed(
         Examples; those of the first point where it is already there, None where the curve never comes so far or there
         is nothing to reduce.
     """
-    if len(examples) != len(bits) or not bits:
+    if len(examples) != len(bits) or not len(bits):
         raise ValueError("a curve has a loss for each number of examples, and at least one")
-    start = bits[0] if start is None else start
+    start = float(bits[0]) if start is None else start
     if start <= floor:
         return None
     return crossing(examples, bits, start - share * (start - floor))
 
 
-def crossing(places: Sequence[float], losses: Sequence[float], level: float) -> float | None:
+def crossing(places: Sequence[float] | Floats, losses: Sequence[float] | Floats, level: float) -> float | None:
     """Where a loss first comes down to a level.
 
     The curve is taken at its best so far, and between two places as a straight line over their logarithm.
@@ -84,5 +93,5 @@ def crossing(places: Sequence[float], losses: Sequence[float], level: float) -> 
                 return float(place)
             way = (best - level) / (best - loss)
             return float(places[i - 1] * (place / places[i - 1]) ** way)
-        best = min(best, loss)
+        best = min(best, float(loss))
     return None

@@ -20,7 +20,6 @@ from chesslm.seeds import by_recipe, pooled
 from chesslm.tables import markdown_table
 
 if TYPE_CHECKING:
-    from chesslm.eval.falls import Curves
     from chesslm.learning import Curve
 
 BITS = "bits_per_target"
@@ -67,15 +66,15 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
         kinds = {name: _kinds(group[0]) for name, group in runs.items()}
         drawn, table = figures.targets_svg(curves), targets_table(curves, kinds)
     elif all((path / "sinks.csv").is_file() for path in paths):
-        from chesslm.eval.falls import read_curves
+        from chesslm.learning import read_curve
 
         runs = by_recipe(paths)
         if len({_dataset(path) for path in paths}) > 1:
             raise InputError(
                 "runs on different data: tokens of one notation, and their floors, say nothing of another's"
             )
-        falling = {name: [read_curves(each) for each in group] for name, group in runs.items()}
-        drawn, table = figures.sinks_svg(falling), sinks_table(falling)
+        curves = {name: [read_curve(each / "sinks.csv") for each in group] for name, group in runs.items()}
+        drawn, table = figures.sinks_svg(curves), sinks_table(curves)
     else:
         raise InputError(
             f"{paths[0]}: nothing to draw; give the folder of a study (chesslm transfer), or those of runs that were "
@@ -120,9 +119,9 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
     start, floor, varied = dict[str, float](), dict[str, float](), set[str]()
     for kind in kinds.values():
         alike = [curve for name, seeds in runs.items() if kinds[name] == kind for curve in seeds]
-        start[kind], floor[kind] = min(curve[0][BITS] for curve in alike), 0.0
+        start[kind], floor[kind] = min(float(curve[BITS][0]) for curve in alike), 0.0
         if set(kind.split("+")) & set(ONE_SIDED):
-            floor[kind] = min(min(_column(curve, BITS)) for curve in alike)
+            floor[kind] = min(float(curve[BITS].min()) for curve in alike)
             varied.add(kind)
 
     def needed(share: float, part: float) -> dict[str, str]:
@@ -131,9 +130,7 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
         return _over_seeds(
             {
                 name: [
-                    examples_needed(
-                        _column(curve, "games"), _column(curve, BITS), share, part * floor[kind], start[kind]
-                    )
+                    examples_needed(curve["games"], curve[BITS], share, part * floor[kind], start[kind])
                     for curve in runs[name]
                 ]
                 for name, kind in asked.items()
@@ -143,9 +140,9 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
     shown = {share: (needed(share, 1.0), needed(share, LOWER_FLOOR)) for share in SHARES}
 
     def line(name: str, seeds: Sequence["Curve"]) -> Sequence[str]:
-        first, last = fmean(curve[0][BITS] for curve in seeds), fmean(min(_column(curve, BITS)) for curve in seeds)
-        exact = fmean(curve[-1]["exact"] for curve in seeds)
-        seen = min(curve[-1]["games"] for curve in seeds)
+        first, last = fmean(curve[BITS][0] for curve in seeds), fmean(curve[BITS].min() for curve in seeds)
+        exact = fmean(curve["exact"][-1] for curve in seeds)
+        seen = min(curve["games"][-1] for curve in seeds)
         figures = (f"{seen:,.0f}", f"{first:.1f}", f"{last:.2f}", f"{exact:.1%}")
         after = (whole[name] + (f" ({lower[name]})" if name in lower else "") for whole, lower in shown.values())
         return (name, kinds[name], str(len(seeds)), *figures, *after)
@@ -156,25 +153,21 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
     return [*table, "", *(f"{kind}: from {start[kind]:.1f} bits to a floor of {floor[kind]:.2f}." for kind in start)]
 
 
-def _column(curve: "Curve", name: str) -> list[float]:
-    return [row[name] for row in curve]
-
-
-def sinks_table(runs: Mapping[str, Sequence["Curves"]]) -> list[str]:
+def sinks_table(runs: Mapping[str, Sequence["Curve"]]) -> list[str]:
     """Doublings of the steps from 75 % to 25 % of each class's reducible loss, by the floor taken for what has one.
 
     Args:
         runs: the curves of its seeds by the name of what was run.
     """
-    from chesslm.eval.falls import FLOORS, falls, floors
+    from chesslm.eval.falls import FLOORS, falls, floors, losses
 
-    every = [curves for seeds in runs.values() for curves in seeds]
-    classes = list(dict.fromkeys(name for curves in every for name in curves.bits))
+    every = [curve for seeds in runs.values() for curve in seeds]
+    classes = list(dict.fromkeys(name for curve in every for name in losses(curve)))
 
     def doublings(share: float) -> dict[str, dict[str, str]]:
         """By class, then by run."""
         lowest = floors(every, share)
-        fell = {name: [falls(curves, lowest) for curves in seeds] for name, seeds in runs.items()}
+        fell = {name: [falls(curve, lowest) for curve in seeds] for name, seeds in runs.items()}
         return {
             each: _over_seeds(
                 {name: [one[each].doublings if each in one else None for one in seeds] for name, seeds in fell.items()},

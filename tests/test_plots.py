@@ -10,20 +10,18 @@ from conftest import Cli
 from scipy import stats
 from test_transfer import cell
 
-from chesslm.eval.falls import mean_curves
-from chesslm.learning import read_curve
+from chesslm.learning import Curve, mean_curve, read_curve
 from chesslm.plots import sinks_table, targets_table
 from chesslm.seeds import by_recipe
 from chesslm.transferred import summarize
 
 
-def rows(bits: list[float]) -> list[dict[str, float]]:
+def targets(bits: list[float]) -> Curve:
     """Pairs seen double from 100."""
-    return [
-        {"step": n, "tokens": n, "games": 100 * 2 ** (n - 1) if n else 0, "bits_per_target": each,
-         "bits_per_target_token": each / 10, "exact": 0.5}
-        for n, each in enumerate(bits)
-    ]  # fmt: skip
+    steps, loss = np.arange(float(len(bits))), np.array(bits)
+    games = np.where(steps > 0, 100 * 2.0 ** (steps - 1), 0)
+    return {"step": steps, "games": games, "bits_per_target": loss, "bits_per_target_token": loss / 10,
+            "exact": np.full(len(bits), 0.5)}  # fmt: skip
 
 
 def words(svg: Path) -> set[str | None]:
@@ -41,7 +39,10 @@ def test_a_study(cli: Cli, tmp_path: Path) -> None:
 def test_runs_that_were_tracked(cli: Cli, tmp_path: Path) -> None:
     for name, bits in (("first", [50.0, 40, 4]), ("second", [60.0, 55, 25])):
         (tmp_path / name).mkdir()
-        lines = [",".join(rows(bits)[0]), *(",".join(map(str, row.values())) for row in rows(bits))]
+        lines = [
+            ",".join(targets(bits)),
+            *(",".join(map(str, row)) for row in zip(*targets(bits).values(), strict=True)),
+        ]
         (tmp_path / name / "target.csv").write_text("\n".join(lines) + "\n")
         (tmp_path / name / "chesslm.json").write_text(json.dumps({"dataset": {"kinds": {"uci-san": 9}}}))
     ended = cli("plot", tmp_path / "first", tmp_path / "second", "--out", tmp_path / "a.svg")
@@ -52,7 +53,11 @@ def test_runs_that_were_tracked(cli: Cli, tmp_path: Path) -> None:
 
 def test_pairs_needed() -> None:
     """One start and one floor for the runs of a kind: from 50, half is at 25 and 90 % at 5 if the floor is 0."""
-    runs = {"a": [rows([50.0, 40, 10, 5])], "b": [rows([60.0, 55, 25, 12])], "game": [rows([50.0, 30, 20, 10])]}
+    runs = {
+        "a": [targets([50.0, 40, 10, 5])],
+        "b": [targets([60.0, 55, 25, 12])],
+        "game": [targets([50.0, 30, 20, 10])],
+    }
     table = targets_table(runs, {"a": "uci-san", "b": "uci-san", "game": "uci"})
     assert table[2].endswith("| 141 | 400 |")
     assert table[3].endswith("| 200 | not reached |")
@@ -62,7 +67,7 @@ def test_pairs_needed() -> None:
 
 def test_means_over_seeds() -> None:
     """Half of 50 bits is left after 200 and 400 pairs, the geometric mean 283; one seed never came down to 5."""
-    runs = {"a": [rows([50.0, 40, 25, 5]), rows([50.0, 40, 30, 25])], "b": [rows([50.0, 45, 40, 30])]}
+    runs = {"a": [targets([50.0, 40, 25, 5]), targets([50.0, 40, 30, 25])], "b": [targets([50.0, 45, 40, 30])]}
     table = targets_table(runs, dict.fromkeys(runs, "uci-san"))
     # The logarithms are log(283) -+ log(2) / 2, so their deviation is log(2) / sqrt(2); with one degree of freedom.
     half = stats.t.ppf(0.975, 1) * np.log(2) / 2
@@ -90,7 +95,10 @@ def test_runs_that_differ_in_their_seed_alone(tmp_path: Path) -> None:
 def test_a_log_that_a_kill_cut_short(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "target.csv"
     path.write_text("step,games,bits_per_target\n0,0,9\n1,100,8\n2,2")
-    assert read_curve(path) == [{"step": s, "games": g, "bits_per_target": b} for s, g, b in ((0, 0, 9), (1, 100, 8))]
+    curve = read_curve(path)
+    assert {name: values.tolist() for name, values in curve.items()} == {
+        "step": [0, 1], "games": [0, 100], "bits_per_target": [9, 8]
+    }  # fmt: skip
     path.write_text("something else\n")
     ended = cli("plot", tmp_path, "--out", tmp_path / "a.svg")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -105,7 +113,7 @@ def test_falls_of_classes() -> None:
     assert len(table) == 2 + 4
     seeds = [curves(board=[4, 3, 1]), curves(board=[4, 3, 2, 1])]
     assert sinks_table({"run": seeds})[2].startswith("| run | 1 of the lowest | 1.5 (")
-    assert mean_curves(seeds).bits["board"].tolist() == [4, 3, 1.5]
+    assert mean_curve(seeds)["board_bits"].tolist() == [4, 3, 1.5]
 
 
 @pytest.mark.parametrize(

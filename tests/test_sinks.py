@@ -17,8 +17,7 @@ from test_legality import held_out, random_model
 
 from chesslm import boards, parallel
 from chesslm.boards import MoveCodes
-from chesslm.errors import InputError
-from chesslm.eval.falls import Curves, falls, floors, read_curves
+from chesslm.eval.falls import falls, floors
 from chesslm.eval.legality import HeldOut
 from chesslm.eval.moves import score_moves
 from chesslm.eval.positions import find_positions
@@ -28,6 +27,7 @@ from chesslm.eval.sinks import sinks, tokens_of
 from chesslm.eval.tokens import BOARD, CLASSES, END, ENDS, FREE, SYNTAX, WHOLE, MoveTokens, roles
 from chesslm.eval.tracking import track_sinks
 from chesslm.forks import Forks
+from chesslm.learning import Curve
 from chesslm.notation import ALPHABETS, get_notation, legal_spellings, next_tokens
 from chesslm.report.figures import sinks_svg
 from chesslm.run import TRACKED, is_tracked
@@ -213,9 +213,9 @@ def test_tracking_measures_what_the_suite_does(tiny_datasets: Mapping[str, Path]
 # How sharply
 
 
-def curves(**bits: list[float]) -> Curves:
-    steps = np.array([0, *(2**n for n in range(len(next(iter(bits.values()))) - 1))])
-    return Curves(steps, 100 * steps, {name: np.array(values) for name, values in bits.items()})
+def curves(**bits: list[float]) -> Curve:
+    steps = np.array([0.0, *(2.0**n for n in range(len(next(iter(bits.values()))) - 1))])
+    return {"step": steps, **{f"{name}_bits": np.array(values) for name, values in bits.items()}}
 
 
 def test_falls() -> None:
@@ -243,5 +243,3 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
     words = [each.text for each in root.iter() if each.tag.endswith("text")]
     assert len(lines) == 3
     assert {"text <first>", "scratch", "Free, bits a token"} <= set(words)
-    with pytest.raises(InputError, match="--track sinks"):
-        read_curves(tmp_path)

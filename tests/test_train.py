@@ -25,8 +25,8 @@ from chesslm import run as run_module
 from chesslm.config import ModelConfig, Recipe, TrainConfig, changed
 from chesslm.errors import FailureError, InputError
 from chesslm.eval.asking import Question, ask
-from chesslm.eval.falls import read_curves
 from chesslm.eval.scorers import ModelScorer
+from chesslm.learning import read_curve
 from chesslm.model import load_model, new_gpt2
 from chesslm.optim import MuonAdamW, make_optimizer, rate
 from chesslm.run import RunFolder, is_tracked
@@ -128,14 +128,14 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_datas
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     kept = ("step", "tokens", "games", "loss", "val_bits_per_move")
     assert [[row[key] for key in kept] for row in rows(whole)] == [[row[key] for key in kept] for row in rows(broken)]
-    curves = [read_curves(out) for out in (whole, broken)]
-    assert curves[0].steps.tolist() == [step for step in range(40) if is_tracked(step)] + [40]
+    curves = [read_curve(out / "sinks.csv") for out in (whole, broken)]
+    assert curves[0]["step"].tolist() == [step for step in range(40) if is_tracked(step)] + [40]
     assert (
         (whole / "sinks.csv").read_text()
         == (broken / "sinks.csv").read_text()
         == (whole / "run" / "sinks.csv").read_text()
     )
-    assert curves[0].bits["free"][-1] < curves[0].bits["free"][0]
+    assert curves[0]["free_bits"][-1] < curves[0]["free_bits"][0]
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

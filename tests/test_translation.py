@@ -151,14 +151,14 @@ def test_from_pairs_to_figures(tmp_path: Path, cli: Cli, tiny_model: Path):
     assert about["validation"].keys() == {"val_bits_per_target", "val_bits_per_target_token", "val_exact"}
     assert "Kinds of pairs: english-move" in (out / "README.md").read_text()
     curve = read_curve(out / "target.csv")
-    assert [row["step"] for row in curve] == [0, 1, 2, 3, 4, 5]
+    assert curve["step"].tolist() == [0, 1, 2, 3, 4, 5]
     with (out / "target.csv").open(newline="") as file:
         assert tuple(next(csv.reader(file))) == TRACKED["target"]
-    assert curve[0]["games"] == 0 and curve[-1]["games"] == about["trained"]["games"]
-    assert curve[-1]["bits_per_target"] == pytest.approx(about["validation"]["val_bits_per_target"], rel=1e-4)
-    assert curve[-1]["bits_per_target"] < curve[0]["bits_per_target"]
-    seen, bits = [row["games"] for row in curve], [row["bits_per_target"] for row in curve]
-    assert examples_needed(seen, bits, 1.0, floor=min(bits)) == seen[bits.index(min(bits))]
+    assert curve["games"][0] == 0 and curve["games"][-1] == about["trained"]["games"]
+    assert curve["bits_per_target"][-1] == pytest.approx(about["validation"]["val_bits_per_target"], rel=1e-4)
+    assert curve["bits_per_target"][-1] < curve["bits_per_target"][0]
+    seen, bits = curve["games"], curve["bits_per_target"]
+    assert examples_needed(seen, bits, 1.0, floor=float(bits.min())) == seen[bits.argmin()]
     # The models: of pairs, and one of chess whose tokens are its own.
     results = tmp_path / "results.json"
     asked = ["--suite", "translation", "--pairs", pairs, "--limit", "20", "--quiet", "--json", results]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chesslm.eval.falls import Curves, mean_curves
+from chesslm.eval.falls import losses
 from chesslm.learning import Curve, mean_curve
 from chesslm.report.charts import HEIGHT, WIDTH, Chart, Series, line_chart
 
@@ -26,20 +26,20 @@ STUDY = {
 }
 
 
-def sinks_svg(runs: Mapping[str, Sequence[Curves]]) -> str:
+def sinks_svg(runs: Mapping[str, Sequence[Curve]]) -> str:
     """Bits a token against steps, a panel a class; means over seeds.
 
     Args:
         runs: the curves of its seeds by the name in the legend; what a run has no tokens of is left out.
     """
     panels = []
-    means = {run: mean_curves(seeds) for run, seeds in runs.items()}
+    means = {run: mean_curve(seeds) for run, seeds in runs.items()}
     for name, title in SINKS.items():
         # The first step stands where the state before it would; that has no place on this axis.
         lines = [
-            Series(run, slot, np.log2(curves.steps[1:]).tolist(), curves.bits[name][1:].tolist())
-            for slot, (run, curves) in enumerate(means.items())
-            if name in curves.bits and len(curves.steps) > 1
+            Series(run, slot, np.log2(curve["step"][1:]).tolist(), losses(curve)[name][1:].tolist())
+            for slot, (run, curve) in enumerate(means.items())
+            if name in losses(curve) and len(curve["step"]) > 1
         ]
         if lines:
             panels.append((title, _chart(title, lines, "steps")))
@@ -55,12 +55,11 @@ def targets_svg(runs: Mapping[str, Sequence[Curve]]) -> str:
     panels = []
     for column, title in (("bits_per_target_token", "Bits a token of the target"), ("exact", "Exact targets")):
         means = {run: mean_curve(seeds) for run, seeds in runs.items()}
-        seen = {run: [row for row in rows if row["games"] > 0] for run, rows in means.items()}
-        lines = [
-            Series(run, slot, [float(np.log2(row["games"])) for row in rows], [row[column] for row in rows])
-            for slot, (run, rows) in enumerate(seen.items())
-            if rows
-        ]
+        lines = []
+        for slot, (run, curve) in enumerate(means.items()):
+            seen = curve["games"] > 0
+            if seen.any():
+                lines.append(Series(run, slot, np.log2(curve["games"][seen]).tolist(), curve[column][seen].tolist()))
         panels.append((title, _chart(title, lines, "pairs seen", rate=column == "exact")))
     return _svg("Targets while training", panels, list(runs))
 

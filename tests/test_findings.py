@@ -1,0 +1,31 @@
+"""What docs/findings.md shows of studies is what ``chesslm plot`` makes of their results, to the last digit."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+ROOT = Path(__file__).parents[1]
+FINDINGS = (ROOT / "docs" / "findings.md").read_text()
+PLOTS = re.findall(r"^ {4}(chesslm plot .*) --out (\S+)\n(.*?)(?=^#|^ {4}chesslm plot|\Z)", FINDINGS, re.M | re.S)
+"""The command, the figure, and what stands below, up to the next heading or figure."""
+
+
+def test_there_are_figures() -> None:
+    assert PLOTS and all(f"]({Path(svg).relative_to('docs')})" in FINDINGS for _, svg, _ in PLOTS)
+    assert {ROOT / svg for _, svg, _ in PLOTS} == set((ROOT / "docs" / "figures").iterdir())
+
+
+@pytest.mark.parametrize(("command", "svg", "below"), PLOTS, ids=[svg for _, svg, _ in PLOTS])
+def test_they_follow_from_results(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, svg: str, below: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    paths = [found for pattern in shlex.split(command)[2:] for found in sorted(map(str, Path().glob(pattern)))]
+    ended = cli("plot", *paths, "--out", tmp_path / "new.svg")
+    assert (ended.code, ended.err) == (0, "")
+    assert (tmp_path / "new.svg").read_text() == (ROOT / svg).read_text()
+    shown = [line for line in below.splitlines() if line.startswith("|")]
+    assert len(shown) > 2 and not set(shown) - set(ended.out.splitlines())
