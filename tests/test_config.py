@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from chesslm.card import model_card
 from chesslm.config import SIZES, ModelConfig, Recipe, TrainConfig, changed, read_recipe, with_settings, with_size
 from chesslm.errors import InputError
 from chesslm.study import read_study
@@ -32,14 +33,29 @@ def test_a_recipe_is_read_from_toml(tmp_path: Path):
     assert isinstance(recipe.train.max_minutes, float) and isinstance(recipe.model.dropout, float)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda path: path.stem
-)
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_that_are_released_can_be_read(path: Path):
     if path.stem.startswith("transfer-") and path.stem != "transfer-probe":
         assert all(arm.recipe.init.model == "" or Path(arm.recipe.init.model).is_dir() for arm in read_study(path).arms)
     else:
         assert read_recipe(path).train.optimizer == "muon"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "checkpoints").glob("chesslm-*")), ids=lambda path: path.stem)
+def test_released_models_are_what_their_recipes_and_cards_say(path: Path):
+    about = json.loads((path / "chesslm.json").read_text())
+    recipe = next(
+        each for name in (path.name, path.name.removeprefix("chesslm-"))
+        if (each := ROOT / "recipes" / f"{name}.toml").is_file()
+    )  # fmt: skip
+    kept, wanted = about["recipe"]["train"], asdict(read_recipe(recipe).train)
+    # The oldest of them did not record settings that came later.
+    assert kept == {name: value for name, value in wanted.items() if name in kept}
+    assert (path / "README.md").read_text() == model_card(about)
+    assert sum(file.stat().st_size for file in path.iterdir() if file.is_file()) < 30e6
 
 
 def test_an_empty_recipe_is_the_default(tmp_path: Path):
