@@ -9,7 +9,7 @@ from conftest import Cli
 
 ROOT = Path(__file__).parents[1]
 FINDINGS = (ROOT / "docs" / "findings.md").read_text()
-PLOTS = re.findall(r"^ {4}(chesslm plot .*) --out (\S+)\n(.*?)(?=^#|^ {4}chesslm plot|\Z)", FINDINGS, re.M | re.S)
+PLOTS = re.findall(r"^ {4}(chesslm plot [^\n]*) --out (\S+)\n(.*?)(?=^#|^ {4}chesslm plot|\Z)", FINDINGS, re.M | re.S)
 """The command, the figure, and what stands below, up to the next heading or figure."""
 
 
