@@ -202,9 +202,10 @@ def test_bad_starts_are_one_line(
     assert not (tmp_path / "m").exists()
 
 
-def test_released_models_of_text_are_a_chain() -> None:
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_released_models_of_text_are_a_chain(size: str) -> None:
     """The one of formal mathematics went on from the one of prose that is released beside it."""
     released = Path(__file__).parents[1] / "checkpoints"
-    about = json.loads((released / "chesslm-formal-tiny/chesslm.json").read_text())
-    assert about["init"]["sha256"] == sha256_of(str(released / "chesslm-text-tiny"))
+    about = json.loads((released / f"chesslm-formal-{size}/chesslm.json").read_text())
+    assert about["init"]["sha256"] == sha256_of(str(released / f"chesslm-text-{size}"))
     assert about["init"]["embeddings"] == "kept"
