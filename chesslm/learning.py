@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chesslm.logs import whole_rows
+from chesslm.seeds import Floats
 
-Floats = NDArray[np.float64]
 Curve = Mapping[str, Floats]
 """A run's measurements by the names of the log's columns, each of shape (measurements,), in the order of the steps."""
 

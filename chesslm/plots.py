@@ -10,17 +10,15 @@ Runs that differ in their seed alone are one line: the mean of their curves, and
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chesslm import files
 from chesslm.errors import InputError
+from chesslm.learning import Curve, examples_needed, read_curve
 from chesslm.seeds import by_recipe, pooled
 from chesslm.tables import markdown_table
-
-if TYPE_CHECKING:
-    from chesslm.learning import Curve
 
 BITS = "bits_per_target"
 
@@ -59,15 +57,11 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
         rows = files.read_json(paths[0] / "study.json")["rows"]
         drawn, table = figures.study_svg(rows), markdown(rows)
     elif all((path / "target.csv").is_file() for path in paths):
-        from chesslm.learning import read_curve
-
         runs = by_recipe(paths)
         curves = {name: [read_curve(each / "target.csv") for each in group] for name, group in runs.items()}
         kinds = {name: _kinds(group[0]) for name, group in runs.items()}
         drawn, table = figures.targets_svg(curves), targets_table(curves, kinds)
     elif all((path / "sinks.csv").is_file() for path in paths):
-        from chesslm.learning import read_curve
-
         runs = by_recipe(paths)
         if len({_dataset(path) for path in paths}) > 1:
             raise InputError(
@@ -101,7 +95,7 @@ def _about(run: Path) -> dict[str, Any]:
     return about.get("dataset") or {}
 
 
-def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str]) -> list[str]:
+def targets_table(runs: Mapping[str, Sequence[Curve]], kinds: Mapping[str, str]) -> list[str]:
     """Pairs seen until half and 90 % of the reducible bits a target were gone.
 
     Runs of one kind are held to one start, the lowest loss that any of them began with, and one floor: 0 where the
@@ -113,7 +107,6 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
         runs: the curves of its seeds by the name of what was run.
         kinds: of the pairs, by that name.
     """
-    from chesslm.learning import examples_needed
     from chesslm.pairs import ONE_SIDED
 
     start, floor, varied = dict[str, float](), dict[str, float](), set[str]()
@@ -139,7 +132,7 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
 
     shown = {share: (needed(share, 1.0), needed(share, LOWER_FLOOR)) for share in SHARES}
 
-    def line(name: str, seeds: Sequence["Curve"]) -> Sequence[str]:
+    def line(name: str, seeds: Sequence[Curve]) -> Sequence[str]:
         first, last = fmean(curve[BITS][0] for curve in seeds), fmean(curve[BITS].min() for curve in seeds)
         exact = fmean(curve["exact"][-1] for curve in seeds)
         seen = min(curve["games"][-1] for curve in seeds)
@@ -153,7 +146,7 @@ def targets_table(runs: Mapping[str, Sequence["Curve"]], kinds: Mapping[str, str
     return [*table, "", *(f"{kind}: from {start[kind]:.1f} bits to a floor of {floor[kind]:.2f}." for kind in start)]
 
 
-def sinks_table(runs: Mapping[str, Sequence["Curve"]]) -> list[str]:
+def sinks_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:
     """Doublings of the steps from 75 % to 25 % of each class's reducible loss, by the floor taken for what has one.
 
     Args:

@@ -59,9 +59,7 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
             for figure in FIGURES:
                 half = count.spread(suite, figure).half(len(mine))
                 row[f"{figure}{ending}"] = _figure(_values(mine, suite, figure), half)
-        for key, figure in (("less", LOSS), ("less_legality", LEGALITY)):
-            compared = {other: count.less(arm, other, figure) for other in count.arms if other != arm}
-            row[key] = {other: less for other, less in compared.items() if less}
+        row |= {"less": count.less(arm, LOSS), "less_legality": count.less(arm, LEGALITY)}
         if arm != SCRATCH:
             row |= _transferred(arm, games, counts, draw)
         rows.append(row)
@@ -128,13 +126,16 @@ class _Count:
         arms = (1 + (1 + 8 * len(several)) ** 0.5) / 2
         return Spread(variance**0.5, round((arms - 1) * (np.mean([len(pair) for pair in several]) - 1)))
 
-    def less(self, arm: str, other: str, figure: str) -> dict[str, Any] | None:
-        """The mean difference from another arm; None if they share no seed."""
-        mine, spread = self.differences(arm, other, figure), self.spread_of_differences(figure)
-        if not len(mine):
-            return None
-        detectable = spread.detectable(len(mine)) if spread.freedom else None
-        return _figure(mine, spread.half(len(mine))) | {"detectable": detectable}
+    def less(self, arm: str, figure: str) -> dict[str, dict[str, Any]]:
+        """The mean differences of an arm from each other one that it shares a seed with."""
+        spread = self.spread_of_differences(figure)
+        pairs = {other: self.differences(arm, other, figure) for other in self.arms if other != arm}
+        return {
+            other: _figure(mine, spread.half(len(mine)))
+            | {"detectable": spread.detectable(len(mine)) if spread.freedom else None}
+            for other, mine in pairs.items()
+            if len(mine)
+        }
 
 
 def effective_games(loss: float, counts: Sequence[int], scratch: Floats) -> float:

@@ -17,6 +17,7 @@ from test_legality import held_out, random_model
 
 from chesslm import boards, parallel
 from chesslm.boards import MoveCodes
+from chesslm.errors import InputError
 from chesslm.eval.falls import falls, floors
 from chesslm.eval.legality import HeldOut
 from chesslm.eval.moves import score_moves
@@ -27,7 +28,7 @@ from chesslm.eval.sinks import sinks, tokens_of
 from chesslm.eval.tokens import BOARD, CLASSES, END, ENDS, FREE, SYNTAX, WHOLE, MoveTokens, roles
 from chesslm.eval.tracking import track_sinks
 from chesslm.forks import Forks
-from chesslm.learning import Curve
+from chesslm.learning import Curve, read_curve
 from chesslm.notation import ALPHABETS, get_notation, legal_spellings, next_tokens
 from chesslm.report.figures import sinks_svg
 from chesslm.run import TRACKED, is_tracked
@@ -243,3 +244,5 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
     words = [each.text for each in root.iter() if each.tag.endswith("text")]
     assert len(lines) == 3
     assert {"text <first>", "scratch", "Free, bits a token"} <= set(words)
+    with pytest.raises(InputError, match=r"sinks\.csv"):
+        read_curve(tmp_path / "sinks.csv")

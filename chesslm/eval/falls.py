@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chesslm.learning import Curve, Floats, crossing
+from chesslm.learning import Curve, crossing
+from chesslm.seeds import Floats
 
 HIGH, LOW = 0.75, 0.25
 """Shares of the reducible loss between which a fall is measured."""

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from chesslm.eval.falls import losses
 from chesslm.learning import Curve, mean_curve
 from chesslm.report.charts import HEIGHT, WIDTH, Chart, Series, line_chart
 
 SINKS = {
-    "board": "Determined by the board, bits a token",
-    "free": "Free, bits a token",
-    "free_legality": "Free, lost to illegal moves, bits a token",
-    "forced": "Positions with one legal move, bits a token",
+    "board_bits": "Determined by the board, bits a token",
+    "free_bits": "Free, bits a token",
+    "free_legality_bits": "Free, lost to illegal moves, bits a token",
+    "forced_bits": "Positions with one legal move, bits a token",
 }
 STUDY = {
     "bits_per_move": "Bits a move, human games",
@@ -37,9 +36,9 @@ def sinks_svg(runs: Mapping[str, Sequence[Curve]]) -> str:
     for name, title in SINKS.items():
         # The first step stands where the state before it would; that has no place on this axis.
         lines = [
-            Series(run, slot, np.log2(curve["step"][1:]).tolist(), losses(curve)[name][1:].tolist())
+            Series(run, slot, np.log2(curve["step"][1:]).tolist(), curve[name][1:].tolist())
             for slot, (run, curve) in enumerate(means.items())
-            if name in losses(curve) and len(curve["step"]) > 1
+            if name in curve and len(curve["step"]) > 1
         ]
         if lines:
             panels.append((title, _chart(title, lines, "steps")))
@@ -53,8 +52,8 @@ def targets_svg(runs: Mapping[str, Sequence[Curve]]) -> str:
         runs: the curves of its seeds by the name in the legend.
     """
     panels = []
+    means = {run: mean_curve(seeds) for run, seeds in runs.items()}
     for column, title in (("bits_per_target_token", "Bits a token of the target"), ("exact", "Exact targets")):
-        means = {run: mean_curve(seeds) for run, seeds in runs.items()}
         lines = []
         for slot, (run, curve) in enumerate(means.items()):
             seen = curve["games"] > 0
