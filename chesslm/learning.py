@@ -20,13 +20,17 @@ Curve = Mapping[str, Floats]
 """A run's measurements by the names of the log's columns, each of shape (measurements,), in the order of the steps."""
 
 
-def read_curve(path: Path) -> Curve:
+def read_curve(path: Path, needed: Sequence[str] = ()) -> Curve:
     """The curve in a log of what was followed all along.
+
+    Args:
+        path: of the log.
+        needed: columns that it has to have beside ``step`` and ``games``.
 
     Raises:
         InputError: it cannot be read, or is none.
     """
-    rows = whole_rows(path, ("step", "games"))
+    rows = whole_rows(path, ("step", "games", *needed))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -1,13 +1,14 @@
 """``chesslm plot``: the figure, and the table beside it, of what commands left behind.
 
 OUT/study.json of chesslm transfer              -> bits and legality against games, a line an arm
-OUT/sinks.csv of train --track sinks, several   -> loss by class of token, and how sharply each fell
+OUT/sinks.csv of train --track sinks, several   -> loss by class of token, where it is lost, and how sharply each fell
 OUT/target.csv of train --track target, several -> targets, and the pairs needed for half and 90 % of what is to learn
 
 Runs that differ in their seed alone are one line: the mean of their curves, and of their figures with an interval.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,12 +18,14 @@ import numpy as np
 from chesslm import files
 from chesslm.errors import InputError
 from chesslm.learning import Curve, examples_needed, read_curve
-from chesslm.seeds import by_recipe, pooled
+from chesslm.seeds import Floats, Spread, by_recipe, pooled
 from chesslm.tables import markdown_table
 
 BITS = "bits_per_target"
 
 SHARES = (0.5, 0.9)
+MOMENTS = (1 / 16, 1 / 4, 1)
+"""Parts of a run's steps, after which it is asked where the bits of a move are lost."""
 LOWER_FLOOR = 0.5
 """Of the lowest loss seen, as another floor of what has one: more training goes far below it. ``tiny`` ends at 7 bits a
 move of UCI in the tokens of text, after 18,574 games; the released ``chesslm-small`` takes 3.5."""
@@ -67,8 +70,9 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
             raise InputError(
                 "runs on different data: tokens of one notation, and their floors, say nothing of another's"
             )
-        curves = {name: [read_curve(each / "sinks.csv") for each in group] for name, group in runs.items()}
-        drawn, table = figures.sinks_svg(curves), sinks_table(curves)
+        shares = ("bits_per_move", "free_loss")
+        curves = {name: [read_curve(each / "sinks.csv", shares) for each in group] for name, group in runs.items()}
+        drawn, table = figures.sinks_svg(curves), [*parts_table(curves), "", *sinks_table(curves)]
     else:
         raise InputError(
             f"{paths[0]}: nothing to draw; give the folder of a study (chesslm transfer), or those of runs that were "
@@ -144,6 +148,48 @@ def targets_table(runs: Mapping[str, Sequence[Curve]], kinds: Mapping[str, str])
     titles = ("run", "kind", "seeds", "pairs seen", "first bits", "lowest bits", "exact", *after)
     table = markdown_table(titles, (line(name, seeds) for name, seeds in runs.items()), words=2)
     return [*table, "", *(f"{kind}: from {start[kind]:.1f} bits to a floor of {floor[kind]:.2f}." for kind in start)]
+
+
+def parts_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:
+    """Where the bits of a move are lost, early and late, and how much less a run loses there than those before it.
+
+    Means over seeds with 95 % intervals, from the spread over seeds pooled over the runs.
+
+    Args:
+        runs: the curves of its seeds by the name of what was run.
+    """
+    from chesslm.eval.falls import parts
+
+    def at(curve: Curve, moment: float) -> Floats:
+        """Games seen and the bits of a move, whole and by part, at the measurement nearest to a part of the steps."""
+        i = 1 + np.abs(np.log2(curve["step"][1:] / curve["step"][-1]) - np.log2(moment)).argmin()
+        return np.array([values[i] for values in (curve["games"], curve["bits_per_move"], *parts(curve).values())])
+
+    lines: list[Sequence[str]] = []
+    for moment in MOMENTS:
+        then = {name: np.stack([at(curve, moment) for curve in seeds]) for name, seeds in runs.items()}
+        games = {name: f"{values[:, 0].mean():,.0f}" for name, values in then.items()}
+        bits = {name: values[:, 1:] for name, values in then.items()}
+        spreads = [pooled(values) for values in zip(*(values.T for values in bits.values()), strict=True)]
+
+        def shown(form: str, values: Floats, n: float, spreads: Sequence[Spread] = spreads) -> Iterator[str]:
+            return (_interval(form, *each) for each in zip(values, (spread.half(n) for spread in spreads), strict=True))
+
+        for name, values in bits.items():
+            lines.append((name, games[name], str(len(values)), *shown("{:.3f}", values.mean(0), len(values))))
+        for one, other in combinations(bits, 2):
+            # The variances of two means add up.
+            n = 1 / (1 / len(bits[one]) + 1 / len(bits[other]))
+            less = shown("{:+.3f}", bits[other].mean(0) - bits[one].mean(0), n)
+            lines.append((f"{other} less {one}", games[other], "", *less))
+    kinds = ("the board's tokens", "the notation's", "free: legality", "free: choice")
+    return markdown_table(("run", "games", "seeds", "bits a move", *kinds), lines)
+
+
+def _interval(form: str, value: float, half: float) -> str:
+    """A value with its 95 % interval, if that is known."""
+    ends = f" ({form.format(value - half)} to {form.format(value + half)})"
+    return form.format(value) + (ends if np.isfinite(half) else "")
 
 
 def sinks_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:

@@ -40,6 +40,7 @@ TRACKED: dict[str, tuple[str, ...]] = {
     "sinks": (
         *COUNTERS,
         *("bits_per_move", "token_bits", "board_bits", "syntax_bits", "free_bits", "free_legality_bits", "forced_bits"),
+        *("board_loss", "syntax_loss", "free_loss", "forced_loss"),
     ),
     "target": (*COUNTERS, "bits_per_target", "bits_per_target_token", "exact"),
 }

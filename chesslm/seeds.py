@@ -28,7 +28,7 @@ class Spread:
     deviation: float
     freedom: int
 
-    def half(self, n: int) -> float:
+    def half(self, n: float) -> float:
         """Half the width of a 95 % interval of a mean of n seeds; NaN where the spread is not known."""
         return self._reach() * self.deviation / n**0.5
 

@@ -11,7 +11,7 @@ from scipy import stats
 from test_transfer import cell
 
 from chesslm.learning import Curve, mean_curve, read_curve
-from chesslm.plots import sinks_table, targets_table
+from chesslm.plots import parts_table, sinks_table, targets_table
 from chesslm.seeds import by_recipe
 from chesslm.transferred import summarize
 
@@ -114,6 +114,34 @@ def test_falls_of_classes() -> None:
     seeds = [curves(board=[4, 3, 1]), curves(board=[4, 3, 2, 1])]
     assert sinks_table({"run": seeds})[2].startswith("| run | 1 of the lowest | 1.5 (")
     assert mean_curve(seeds)["board_bits"].tolist() == [4, 3, 1.5]
+
+
+def test_where_bits_are_lost() -> None:
+    """Of 10 bits a move 2 at the board's tokens; of 8 at free ones a quarter to legality."""
+
+    def run(last: float) -> Curve:
+        bits = {
+            "bits_per_move": np.array([20, 16, 12, last]),
+            "board_loss": np.full(4, 0.2),
+            "free_loss": np.full(4, 0.8),
+        }
+        free = {"free_bits": np.full(4, 4.0), "free_legality_bits": np.full(4, 1.0)}
+        return {"step": np.array([0, 1, 4, 16]), "games": np.array([0, 10, 40, 160]), **bits, **free}
+
+    table = parts_table({"one": [run(10)], "other": [run(9)]})
+    assert table[2] == "| one | 10 | 1 | 16.000 | 3.200 | 0.000 | 3.200 | 9.600 |" and len(table) == 2 + 3 * 3
+    assert table[-3:] == [
+        "| one | 160 | 1 | 10.000 | 2.000 | 0.000 | 2.000 | 6.000 |",
+        "| other | 160 | 1 | 9.000 | 1.800 | 0.000 | 1.800 | 5.400 |",
+        "| other less one | 160 |  | -1.000 | -0.200 | +0.000 | -0.200 | -0.600 |",
+    ]
+    # Two seeds of each, one bit apart: a deviation of sqrt(1/2) on 2 degrees of freedom.
+    table = parts_table({"one": [run(10), run(11)], "other": [run(8), run(9)]})
+    half = stats.t.ppf(0.975, 2) * 0.5**0.5
+    assert table[-3].startswith(
+        f"| one | 160 | 2 | 10.500 ({10.5 - half / 2**0.5:.3f} to {10.5 + half / 2**0.5:.3f}) |"
+    )
+    assert table[-1].startswith(f"| other less one | 160 |  | -2.000 ({-2 - half:+.3f} to {-2 + half:+.3f}) |")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from test_legality import held_out, random_model
 from chesslm import boards, parallel
 from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
-from chesslm.eval.falls import falls, floors
+from chesslm.eval.falls import PARTS, falls, floors, parts
 from chesslm.eval.legality import HeldOut
 from chesslm.eval.moves import score_moves
 from chesslm.eval.positions import find_positions
@@ -208,7 +208,12 @@ def test_tracking_measures_what_the_suite_does(tiny_datasets: Mapping[str, Path]
     codes = [boards.to_codes(dataset.tokenizer.decode_moves(dataset.splits["val"][i].ids)) for i in range(3)]
     suite = measured(scorer, held_out(codes, pool), pool).metrics
     assert tracked == pytest.approx({key: suite[key].value for key in tracked}, rel=1e-5)
-    assert {"bits_per_move", "board_bits", "free_bits", "free_legality_bits"} <= set(tracked) <= set(TRACKED["sinks"])
+    assert {"bits_per_move", "board_bits", "free_bits", "free_loss"} <= set(tracked) <= set(TRACKED["sinks"])
+    of_move = parts({key: np.array([value]) for key, value in tracked.items()})
+    assert tuple(of_move) == PARTS and sum(of_move.values()) == pytest.approx(tracked["bits_per_move"])
+    board = suite["board_tokens"].value * suite["board_bits"].value / suite["token_bits"].value
+    assert of_move["board"] == pytest.approx(board * suite["bits_per_move"].value)
+    assert 0 < of_move["legality"] < of_move["choice"] + of_move["legality"]
 
 
 # How sharply

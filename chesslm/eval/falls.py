@@ -1,6 +1,7 @@
-"""How sharply the loss of each class of token falls while a model learns (docs/metrics.md, Loss sinks).
+"""How the loss of each class of token falls while a model learns (docs/metrics.md, Loss sinks).
 
-The log of ``chesslm train --track sinks`` in, log-steps from 75 % to 25 % of the reducible loss out. Needs no torch.
+The log of ``chesslm train --track sinks`` in; what of a move's bits is lost where, and how sharply each class falls:
+log-steps from 75 % to 25 % of the reducible loss. Needs no torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,23 @@ FREE = ("free", "token", "bits_per_move")
 """What has a floor of its own: the choice of the players. All else could be known, and falls to 0."""
 FLOORS = (1.0, 0.9, 0.75, 0.5)
 """Shares of the lowest loss that was seen, as floors to try: it is above what more training would reach."""
+
+
+PARTS = ("board", "syntax", "legality", "choice")
+"""Of a move's bits: at tokens that the board determines, at those that the notation does, and at free ones what goes to
+tokens that no legal move has, and to the choice of the legal ones."""
+
+
+def parts(curve: Curve) -> dict[str, Floats]:
+    """The bits of a move all along, by where they are lost; they add up to ``bits_per_move``.
+
+    A class that has no tokens has no bits.
+    """
+    lost = {
+        name: curve["bits_per_move"] * curve.get(f"{name}_loss", np.zeros(1)) for name in ("board", "syntax", "free")
+    }
+    legality = lost["free"] * curve["free_legality_bits"] / curve["free_bits"]
+    return {"board": lost["board"], "syntax": lost["syntax"], "legality": legality, "choice": lost["free"] - legality}
 
 
 @dataclass(frozen=True)

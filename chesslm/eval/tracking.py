@@ -45,7 +45,7 @@ def track_sinks(dataset: Dataset, tokens: int = TOKENS) -> Callable[[Logits, int
         tokens: that they come to, at most, unless one alone has more.
 
     Returns:
-        A function of a model's logits and context: bits by their keys in the suite, without intervals.
+        A function of a model's logits and context: bits and shares of loss by the keys of the suite, no intervals.
     """
     tokenizer, split = dataset.tokenizer, dataset.splits["val"]
     games = int(np.searchsorted(np.cumsum(split.lengths[:GAMES]), tokens, "right"))
@@ -56,6 +56,7 @@ def track_sinks(dataset: Dataset, tokens: int = TOKENS) -> Callable[[Logits, int
 
     def measure(logits_of: Logits, context: int) -> dict[str, float]:
         found = overall(of_moves, score_tokens(InTraining(tokenizer, context, logits_of), held, of_moves))
-        return {key: ratio.value for key, ratio in found.items() if "bits" in key and ratio.value is not None}
+        values = {key: ratio.value for key, ratio in found.items() if "bits" in key or key.endswith("_loss")}
+        return {key: value for key, value in values.items() if value is not None}
 
     return measure
