@@ -12,6 +12,10 @@ class FailureError(RuntimeError):
     """Something failed that the input is not to blame for (a full disk, a dead engine). Exit code 1."""
 
 
+class DivergedError(FailureError):
+    """The loss of a training run is no longer a number."""
+
+
 def first_line(error: Exception) -> str:
     """What a library says of an error, as far as it fits into one line; its kind if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

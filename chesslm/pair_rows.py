@@ -105,8 +105,8 @@ def encode_pair(tokenizer: TextTokenizer, pair: Pair, context: int = CONTEXT) ->
     source, _ = tokenizer.encode(pair.source + SEPARATOR)
     target, ends = tokenizer.encode(pair.target)
     room, end = context - 1 - len(source), [tokenizer.eos]
-    if pair.kind in ONE_SIDED and len(target) > room:
-        whole = [i for i in range(1, room + 1) if pair.target[ends[i - 1]] == " "]
+    if pair.kind in ONE_SIDED and len(target) >= room:
+        whole = [i for i in range(1, min(room + 1, len(target))) if pair.target[ends[i - 1]] == " "]
         target, end = target[: whole[-1] if whole else room], []
     ids = np.concatenate([[tokenizer.bos], source, target, end]).astype(tokenizer.dtype)
     role = np.zeros(len(ids), np.uint8)

@@ -7,7 +7,7 @@ OUT/target.csv of train --track target, several -> targets, and the pairs needed
 Runs that differ in their seed alone are one line: the mean of their curves, and of their figures with an interval.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ import numpy as np
 from chesslm import files
 from chesslm.errors import InputError
 from chesslm.learning import Curve, examples_needed, read_curve
-from chesslm.seeds import Floats, Spread, by_recipe, pooled
+from chesslm.seeds import Floats, by_recipe, half_of_difference, permuted, spreads
 from chesslm.tables import markdown_table
 
 BITS = "bits_per_target"
@@ -63,7 +63,7 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
         runs = by_recipe(paths)
         curves = {name: [read_curve(each / "target.csv") for each in group] for name, group in runs.items()}
         kinds = {name: _kinds(group[0]) for name, group in runs.items()}
-        drawn, table = figures.targets_svg(curves), targets_table(curves, kinds)
+        drawn, table = figures.targets_svg(curves), targets_table(curves, kinds, _apart(runs))
     elif all((path / "sinks.csv").is_file() for path in paths):
         runs = by_recipe(paths)
         if len({_dataset(path) for path in paths}) > 1:
@@ -72,7 +72,8 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
             )
         shares = ("bits_per_move", "free_loss")
         curves = {name: [read_curve(each / "sinks.csv", shares) for each in group] for name, group in runs.items()}
-        drawn, table = figures.sinks_svg(curves), [*parts_table(curves), "", *sinks_table(curves)]
+        drawn, table = figures.sinks_svg(curves), [*parts_table(curves, _apart(runs)), ""]
+        table += sinks_table(curves, _apart(runs))
     else:
         raise InputError(
             f"{paths[0]}: nothing to draw; give the folder of a study (chesslm transfer), or those of runs that were "
@@ -81,6 +82,11 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
     with files.atomic(out) as temporary:
         temporary.write_text(drawn)
     return table
+
+
+def _apart(runs: Mapping[str, Sequence[Path]]) -> frozenset[str]:
+    """The names of what started from permuted weights, whose seeds spread otherwise."""
+    return frozenset(name for name, (run, *_) in runs.items() if permuted(run))
 
 
 def _kinds(run: Path) -> str:
@@ -99,7 +105,9 @@ def _about(run: Path) -> dict[str, Any]:
     return about.get("dataset") or {}
 
 
-def targets_table(runs: Mapping[str, Sequence[Curve]], kinds: Mapping[str, str]) -> list[str]:
+def targets_table(
+    runs: Mapping[str, Sequence[Curve]], kinds: Mapping[str, str], apart: frozenset[str] = frozenset()
+) -> list[str]:
     """Pairs seen until half and 90 % of the reducible bits a target were gone.
 
     Runs of one kind are held to one start, the lowest loss that any of them began with, and one floor: 0 where the
@@ -110,6 +118,7 @@ def targets_table(runs: Mapping[str, Sequence[Curve]], kinds: Mapping[str, str])
     Args:
         runs: the curves of its seeds by the name of what was run.
         kinds: of the pairs, by that name.
+        apart: the names of those whose seeds have a spread of their own.
     """
     from chesslm.pairs import ONE_SIDED
 
@@ -131,7 +140,8 @@ def targets_table(runs: Mapping[str, Sequence[Curve]], kinds: Mapping[str, str])
                     for curve in runs[name]
                 ]
                 for name, kind in asked.items()
-            }
+            },
+            apart,
         )
 
     shown = {share: (needed(share, 1.0), needed(share, LOWER_FLOOR)) for share in SHARES}
@@ -150,13 +160,14 @@ def targets_table(runs: Mapping[str, Sequence[Curve]], kinds: Mapping[str, str])
     return [*table, "", *(f"{kind}: from {start[kind]:.1f} bits to a floor of {floor[kind]:.2f}." for kind in start)]
 
 
-def parts_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:
+def parts_table(runs: Mapping[str, Sequence[Curve]], apart: frozenset[str] = frozenset()) -> list[str]:
     """Where the bits of a move are lost, early and late, and how much less a run loses there than those before it.
 
     Means over seeds with 95 % intervals, from the spread over seeds pooled over the runs.
 
     Args:
         runs: the curves of its seeds by the name of what was run.
+        apart: the names of those whose seeds have a spread of their own.
     """
     from chesslm.eval.falls import parts
 
@@ -168,20 +179,17 @@ def parts_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:
     lines: list[Sequence[str]] = []
     for moment in MOMENTS:
         then = {name: np.stack([at(curve, moment) for curve in seeds]) for name, seeds in runs.items()}
-        games = {name: f"{values[:, 0].mean():,.0f}" for name, values in then.items()}
-        bits = {name: values[:, 1:] for name, values in then.items()}
-        spreads = [pooled(values) for values in zip(*(values.T for values in bits.values()), strict=True)]
-
-        def shown(form: str, values: Floats, n: float, spreads: Sequence[Spread] = spreads) -> Iterator[str]:
-            return (_interval(form, *each) for each in zip(values, (spread.half(n) for spread in spreads), strict=True))
-
-        for name, values in bits.items():
-            lines.append((name, games[name], str(len(values)), *shown("{:.3f}", values.mean(0), len(values))))
-        for one, other in combinations(bits, 2):
-            # The variances of two means add up.
-            n = 1 / (1 / len(bits[one]) + 1 / len(bits[other]))
-            less = shown("{:+.3f}", bits[other].mean(0) - bits[one].mean(0), n)
-            lines.append((f"{other} less {one}", games[other], "", *less))
+        columns = range(1, next(iter(then.values())).shape[1])
+        spread = [spreads({name: values[:, i] for name, values in then.items()}, apart) for i in columns]
+        mean, n = {name: values.mean(0) for name, values in then.items()}, {name: len(runs[name]) for name in runs}
+        for name in runs:
+            halves = (each[name].half(n[name]) for each in spread)
+            bits = (_interval("{:.3f}", *each) for each in zip(mean[name][1:], halves, strict=True))
+            lines.append((name, f"{mean[name][0]:,.0f}", str(n[name]), *bits))
+        for one, other in combinations(runs, 2):
+            halves = (half_of_difference((each[one], n[one]), (each[other], n[other])) for each in spread)
+            less = (_interval("{:+.3f}", *each) for each in zip((mean[other] - mean[one])[1:], halves, strict=True))
+            lines.append((f"{other} less {one}", f"{mean[other][0]:,.0f}", "", *less))
     kinds = ("the board's tokens", "the notation's", "free: legality", "free: choice")
     return markdown_table(("run", "games", "seeds", "bits a move", *kinds), lines)
 
@@ -192,11 +200,12 @@ def _interval(form: str, value: float, half: float) -> str:
     return form.format(value) + (ends if np.isfinite(half) else "")
 
 
-def sinks_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:
+def sinks_table(runs: Mapping[str, Sequence[Curve]], apart: frozenset[str] = frozenset()) -> list[str]:
     """Doublings of the steps from 75 % to 25 % of each class's reducible loss, by the floor taken for what has one.
 
     Args:
         runs: the curves of its seeds by the name of what was run.
+        apart: the names of those whose seeds have a spread of their own.
     """
     from chesslm.eval.falls import FLOORS, falls, floors, losses
 
@@ -210,6 +219,7 @@ def sinks_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:
         return {
             each: _over_seeds(
                 {name: [one[each].doublings if each in one else None for one in seeds] for name, seeds in fell.items()},
+                apart,
                 "{:.1f}",
                 logarithmic=False,
             )
@@ -226,18 +236,21 @@ def sinks_table(runs: Mapping[str, Sequence[Curve]]) -> list[str]:
 
 
 def _over_seeds(
-    values: Mapping[str, Sequence[float | None]], form: str = "{:,.0f}", logarithmic: bool = True
+    values: Mapping[str, Sequence[float | None]],
+    apart: frozenset[str],
+    form: str = "{:,.0f}",
+    logarithmic: bool = True,
 ) -> dict[str, str]:
     """The mean of each run over seeds with a 95 % interval, if there are several; how many seeds have none, if any."""
     there, back = (np.log, np.exp) if logarithmic else (np.asarray, float)
     known = {name: there([each for each in seeds if each is not None]) for name, seeds in values.items()}
-    spread = pooled(known.values())
+    spread = spreads(known, apart)
 
     def show(name: str) -> str:
         of, mine = len(values[name]), known[name]
         if len(mine) < of:
             return "not reached" if of == 1 or not len(mine) else f"not reached by {of - len(mine)} of {of}"
-        ends = (mine.mean() + side * spread.half(of) for side in (-1, 1)) if of > 1 else ()
+        ends = (mine.mean() + side * spread[name].half(of) for side in (-1, 1)) if of > 1 else ()
         low_high = " to ".join(form.format(float(back(end))) for end in ends)
         return form.format(float(back(mine.mean()))) + (f" ({low_high})" if low_high else "")
 

@@ -19,7 +19,7 @@ import torch
 
 from chesslm import files
 from chesslm.config import Recipe, from_dict
-from chesslm.errors import FailureError, InputError
+from chesslm.errors import DivergedError, InputError
 from chesslm.logs import Log
 from chesslm.shards import Dataset
 from chesslm.validation import Logits
@@ -333,11 +333,11 @@ class Recorder(L.Callback):
         """Turn a run that did not reach its end into the exception that says so.
 
         Raises:
-            FailureError: the loss is not a number any more.
+            DivergedError: the loss is not a number any more.
             KeyboardInterrupt, SystemExit: a signal stopped it, after its state was saved.
         """
         if self.diverged:
-            raise FailureError(
+            raise DivergedError(
                 f"the loss is no longer a number; the last good state is in {self.run.folder}; "
                 "try a lower train.learning_rate or train.muon_learning_rate"
             )

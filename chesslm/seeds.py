@@ -1,12 +1,13 @@
 """Runs that differ in their seed alone, and how far apart seeds come out.
 
 Few seeds say little of their own spread, so it is pooled over whatever is compared, and means vary with Student's t of
-the pooled degrees of freedom.
+the pooled degrees of freedom. Not so where each seed draws other weights to start from (``init.shuffle``): such runs
+lie further apart, and have a spread of their own.
 """
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +27,9 @@ class Spread:
     """The pooled spread of one figure over seeds: standard deviation of a run, and its degrees of freedom."""
 
     deviation: float
-    freedom: int
+    freedom: float
 
-    def half(self, n: float) -> float:
+    def half(self, n: int) -> float:
         """Half the width of a 95 % interval of a mean of n seeds; NaN where the spread is not known."""
         return self._reach() * self.deviation / n**0.5
 
@@ -59,6 +60,38 @@ def pooled(groups: Iterable[Floats]) -> Spread:
     freedom = sum(len(group) - 1 for group in several)
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in several)
     return Spread((squares / freedom) ** 0.5 if freedom else 0.0, freedom)
+
+
+def spreads(groups: Mapping[str, Floats], apart: Collection[str]) -> dict[str, Spread]:
+    """The spread of each group of values: pooled, but for those that stand apart."""
+    alike = pooled(values for name, values in groups.items() if name not in apart)
+    return {name: pooled([values]) if name in apart else alike for name, values in groups.items()}
+
+
+def half_of_difference(one: tuple[Spread, int], other: tuple[Spread, int]) -> float:
+    """Half the width of a 95 % interval of the difference of two means that are independent.
+
+    Args:
+        one, other: a spread, and the number of seeds; two spreads are taken to be unequal if they are not one object
+            (Welch 1947).
+
+    Returns:
+        Half a width; NaN where a spread is not known.
+    """
+    variances = [spread.deviation**2 / n for spread, n in (one, other)]
+    freedoms = [spread.freedom for spread, _ in (one, other)]
+    if not all(freedoms):
+        return float("nan")
+    weights = [variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True)]
+    same = one[0] is other[0] or not sum(weights)
+    freedom = freedoms[0] if same else sum(variances) ** 2 / sum(weights)
+    return Spread(sum(variances) ** 0.5, freedom).half(1)
+
+
+def permuted(run: Path) -> bool:
+    """Whether a run started from permuted weights, as far as it is known."""
+    file = run / "chesslm.json"
+    return file.is_file() and bool(files.read_json(file).get("recipe", {}).get("init", {}).get("shuffle"))
 
 
 def by_recipe(runs: Sequence[Path]) -> dict[str, list[Path]]:

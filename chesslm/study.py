@@ -116,6 +116,7 @@ def read_study(path: Path) -> Study:
         InputError: no such file, bad TOML, an unknown key, no arm called scratch, or a value of the wrong type.
     """
     table = config.read_toml(path, "study")
+    _check_tables(path, table)
     about, arms = table.pop("study", {}), table.pop("arms", {})
     recipe = config.from_dict(table)
     if unknown := set(about) - set(PLAIN):
@@ -123,24 +124,46 @@ def read_study(path: Path) -> Study:
     if SCRATCH not in arms:
         raise InputError(f"{path}: no [arms.{SCRATCH}], which the other arms are compared with")
     about = PLAIN | about
-    for name in ("rate_games", "test_games", "random_games"):
-        if not isinstance(about[name], int) or about[name] < 0:
-            raise InputError(f"{path}: [study] {name} is a number of games")
+    for name, least in (("rate_games", 0), ("test_games", 1), ("random_games", 1)):
+        if not isinstance(about[name], int) or about[name] < least:
+            raise InputError(f"{path}: [study] {name} is a number of games, {least} or more")
     read = tuple(_arm(path, name, values, recipe, about) for name, values in arms.items())
     rate_games = about["rate_games"] or min(read[0].games)
-    return Study(path.parent / about["data"], read, rate_games, about["test_games"], about["random_games"])
+    return Study(path.parent / str(about["data"]), read, rate_games, about["test_games"], about["random_games"])
 
 
-def _arm(path: Path, name: str, values: Any, recipe: Recipe, about: dict[str, Any]) -> Arm:
+def _check_tables(path: Path, table: dict[str, Any]) -> None:
+    """Find what should be a section, and what the cells set themselves."""
+    arms = table.get("arms", {})
+    sections = {key: value for key, value in table.items() if key != "arms"} | {"arms": arms}
+    for name, arm in arms.items() if isinstance(arms, dict) else ():
+        sections[f"arms.{name}"] = arm
+        if isinstance(arm, dict):
+            sections |= {f"arms.{name}.{key}": arm[key] for key in ("init", "model", "train") if key in arm}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise InputError(f"{path}: {name} is a section with keys, [{name}], not {section!r}")
+        for key, instead in (("seed", "seeds"), ("max_games", "games")):
+            if name.rpartition(".")[2] == "train" and key in section:
+                raise InputError(f"{path}: {key} in [{name}]; a study says {instead} in [study] or in its arms")
+
+
+def _model(path: Path, arm: str, model: str) -> str:
+    """A model that an arm starts from: a folder or file, or else a hub id, which has one slash at most."""
+    found = path.parent / model
+    if not found.exists() and (model.count("/") > 1 or model[:1] in "./~"):
+        raise InputError(f"{path}: {found} of [arms.{arm}]: no such model")
+    return str(found) if found.exists() else model
+
+
+def _arm(path: Path, name: str, values: dict[str, Any], recipe: Recipe, about: dict[str, Any]) -> Arm:
     keys = ("data", "differs", "games", "init", "model", "rates", "seeds", "train")
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: arms are tables, [arms.{name}]")
     if unknown := set(values) - set(keys):
         raise InputError(f"{path}: unknown key {sorted(unknown)[0]!r} in [arms.{name}]; it has {', '.join(keys)}")
     for section in ("init", "model", "train"):
         for key, value in values.get(section, {}).items():
-            if (section, key) == ("init", "model") and (path.parent / str(value)).exists():
-                value = str(path.parent / str(value))  # anything else is a hub id
+            if (section, key) == ("init", "model"):
+                value = _model(path, name, str(value))
             recipe = config.changed(recipe, f"{section}.{key}", value)
     lists = {key: values.get(key, about[key]) for key in LISTS}
     for key, each in lists.items():

@@ -11,12 +11,13 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from chesslm import files, parallel
-from chesslm.errors import InputError
+from chesslm.errors import DivergedError, FailureError, InputError
 from chesslm.shards import open_dataset
 from chesslm.study import Arm, Cell, Study, read_study
 
@@ -38,7 +39,7 @@ def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet
 
     Raises:
         InputError: a bad study, or a dataset or model that is not there.
-        FailureError: a worker was killed, or the disk is full.
+        FailureError: a worker was killed, the disk is full, or a run diverged; at one rate of several that is a result.
     """
     study = read_study(path)
     _check(path, study)
@@ -63,6 +64,8 @@ def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet
         found: dict[str, Any] = {"study": path.stem, "rates": best, "trials": [_figures(*each) for each in tried]}
         done: list[Done] = []
         for cell, result in _run(cells, study, out, pool, workers, device, quiet):
+            if "diverged" in result:
+                raise FailureError(f"{cell.name} diverged: {result['diverged']}")
             done.append((cell, result))
             if cell is cells[-1] or cells[len(done)].games != cell.games:
                 _write(found, done, out)
@@ -82,6 +85,8 @@ def _write(found: dict[str, Any], done: Sequence[Done], out: Path) -> None:
 def _check(path: Path, study: Study) -> None:
     """Find what is missing before the first cell, not after the last."""
     main = open_dataset(study.data)
+    if main.is_text or not len(main.splits["test"]):
+        raise InputError(f"{path}: {study.data} has no test games to measure on; a study takes a dataset of games")
     for arm in study.arms:
         meta = main.meta if arm.data == study.data else open_dataset(arm.data).meta
         alike = ("seed", "shares", "filters", "exclude")
@@ -114,14 +119,16 @@ def _run(
             n, _ = next(running)
             result = results[cell.name] = _read(cell, study, out)
             if not quiet:
-                found = result["suites"]["legality"]
-                print(
-                    f"{n} of {len(calls)} cells, {cell.name}: {found['bits_per_move']['value']:.3f} bits a move, "
-                    f"{found['legal_argmax']['value']:.1%} legal, {result['trained']['minutes']:.0f} min",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                print(f"{n} of {len(calls)} cells, {cell.name}: {_in_words(result)}", file=sys.stderr, flush=True)
         yield cell, results[cell.name]
+
+
+def _in_words(result: dict[str, Any]) -> str:
+    if "diverged" in result:
+        return "diverged"
+    found, minutes = result["suites"]["legality"], result["trained"]["minutes"]
+    bits, legal = found["bits_per_move"]["value"], found["legal_argmax"]["value"]
+    return f"{bits:.3f} bits a move, {legal:.1%} legal, {minutes:.0f} min"
 
 
 def _read(cell: Cell, study: Study, out: Path) -> dict[str, Any]:
@@ -177,7 +184,11 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int, device: str) 
             raise InputError(f"{folder} was begun with another recipe; give the changed study an --out of its own")
         if not begun and folder.exists():
             shutil.rmtree(folder)
-        train(cell.arm.data, folder, cell.recipe(study.smallest), resume=begun, device=device, quiet=True)
+        try:
+            train(cell.arm.data, folder, cell.recipe(study.smallest), resume=begun, device=device, quiet=True)
+        except DivergedError as error:
+            _keep(folder, _diverged(cell, study, error))
+            return
     suites = _measure(folder, study, device)
     about = files.read_json(folder / "chesslm.json")
     result = {
@@ -190,6 +201,23 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int, device: str) 
         "measured_on": _measured_on(study),
         "suites": suites,
     }
+    _keep(folder, result)
+
+
+def _diverged(cell: Cell, study: Study, error: Exception) -> dict[str, Any]:
+    """The result of a run that came to nothing."""
+    recipe = cell.recipe(study.smallest)
+    return {
+        "recipe": replace(recipe, init=replace(recipe.init, model=Path(recipe.init.model).name)).as_dict(),
+        "dataset": open_dataset(cell.arm.data).sha256,
+        "init": {"sha256": _initial(cell.arm.recipe.init.model)},
+        "measured_on": _measured_on(study),
+        "diverged": str(error),
+    }
+
+
+def _keep(folder: Path, result: dict[str, Any]) -> None:
+    """Write a cell's JSON, which says that it is done."""
     with files.atomic(folder.with_name(f"{folder.name}.json")) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -226,8 +254,13 @@ def _held(data: Path, test_games: int, random_games: int) -> dict[str, Any]:
 
 def _best_rate(arm: Arm, tried: Sequence[Done]) -> float:
     """The rate with the fewest bits on validation games."""
-    mine = [(result["validation"]["val_bits_per_move"], cell.rate) for cell, result in tried if cell.arm == arm]
-    return min(mine)[1] if mine else arm.rates[0]
+    mine = {cell.rate: result for cell, result in tried if cell.arm == arm}
+    bits = [
+        (result["validation"]["val_bits_per_move"], rate) for rate, result in mine.items() if "diverged" not in result
+    ]
+    if mine and not bits:
+        raise FailureError(f"every rate that was tried for {arm.name} diverged; give it lower rates")
+    return min(bits)[1] if bits else arm.rates[0]
 
 
 def _figures(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:

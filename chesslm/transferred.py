@@ -8,7 +8,8 @@ games, through its means; beyond its smallest and largest count nothing is said 
 
 Intervals are over seeds alone: all cells are measured on the same games, and the weights that an arm starts from are
 one run themselves. Few seeds say little of their own spread, so it is pooled at each game count, over the arms that
-differ in their initial weights alone, and means vary with Student's t of the pooled degrees of freedom. Seeds are
+differ in their initial weights alone, and means vary with Student's t of the pooled degrees of freedom. Permuted
+weights, of which each seed draws others, and arms that differ in something else have a spread of their own. Seeds are
 paired, since those of all arms draw the same games in the same order: differences are taken seed by seed.
 """
 
@@ -57,7 +58,7 @@ def summarize(cells: Cells, seed: int = 1) -> list[dict[str, Any]]:
         row |= {"rate": mine[0]["rate"], "cut_short": sum(map(_is_cut_short, mine))}
         for suite, ending in (("legality", ""), ("legality-random", "-random")):
             for figure in FIGURES:
-                half = count.spread(suite, figure).half(len(mine))
+                half = count.spread(arm, suite, figure).half(len(mine))
                 row[f"{figure}{ending}"] = _figure(_values(mine, suite, figure), half)
         row |= {"less": count.less(arm, LOSS), "less_legality": count.less(arm, LEGALITY)}
         if arm != SCRATCH:
@@ -79,7 +80,7 @@ def _values(cells: Cells, suite: str = "legality", figure: str = LOSS) -> Floats
 def _is_cut_short(cell: Mapping[str, Any]) -> bool:
     """Whether a run ended with its budget, and so perhaps with the rate still high."""
     settings, trained = cell["recipe"]["train"], cell["trained"]
-    budgets = ((trained["steps"], settings["max_steps"]), (trained["tokens"], settings["max_tokens"]))
+    budgets = ((trained[each], settings[f"max_{each}"]) for each in ("steps", "tokens", "minutes"))
     return bool(settings["patience"]) and any(done >= budget for done, budget in budgets if budget)
 
 
@@ -96,13 +97,18 @@ class _Count:
     arms: dict[str, Cells]
 
     @cached_property
-    def alike(self) -> dict[str, Cells]:
-        """The arms that differ in their initial weights alone, whose seeds are taken to spread alike."""
-        return {arm: cells for arm, cells in self.arms.items() if not cells[0]["differs"]} or self.arms
+    def alike(self) -> frozenset[str]:
+        """The arms whose seeds are taken to spread alike."""
+        return frozenset(
+            arm
+            for arm, (cell, *_) in self.arms.items()
+            if not cell["differs"] and not cell["recipe"]["init"]["shuffle"]
+        )
 
-    def spread(self, suite: str = "legality", figure: str = LOSS) -> Spread:
-        """Of a figure."""
-        return pooled(_values(cells, suite, figure) for cells in self.alike.values())
+    def spread(self, arm: str, suite: str = "legality", figure: str = LOSS) -> Spread:
+        """Of a figure of an arm."""
+        arms = self.alike if arm in self.alike else (arm,)
+        return pooled(_values(self.arms[each], suite, figure) for each in arms)
 
     def differences(self, arm: str, other: str, figure: str) -> Floats:
         """Of a figure on human games, less that of another arm at the same seed."""
@@ -112,12 +118,12 @@ class _Count:
         return _values(mine, figure=figure) - _values(others, figure=figure)
 
     def spread_of_differences(self, figure: str) -> Spread:
-        """That of a difference of two arms at one seed, whichever they are: what is left beside arms and seeds.
+        """That of a difference of two arms alike at one seed: what is left beside arms and seeds.
 
         The mean variance over all pairs of arms; for arms of the same seeds twice the residual variance of a two-way
         table, which has (arms - 1) (seeds - 1) degrees of freedom.
         """
-        pairs = [self.differences(arm, other, figure) for arm, other in combinations(self.alike, 2)]
+        pairs = [self.differences(arm, other, figure) for arm, other in combinations(sorted(self.alike), 2)]
         several = [pair for pair in pairs if len(pair) > 1]
         if not several:
             return Spread(0.0, 0)
@@ -128,14 +134,15 @@ class _Count:
 
     def less(self, arm: str, figure: str) -> dict[str, dict[str, Any]]:
         """The mean differences of an arm from each other one that it shares a seed with."""
-        spread = self.spread_of_differences(figure)
-        pairs = {other: self.differences(arm, other, figure) for other in self.arms if other != arm}
-        return {
-            other: _figure(mine, spread.half(len(mine)))
-            | {"detectable": spread.detectable(len(mine)) if spread.freedom else None}
-            for other, mine in pairs.items()
-            if len(mine)
-        }
+        of_pool = self.spread_of_differences(figure)
+        found: dict[str, dict[str, Any]] = {}
+        for other in self.arms:
+            mine = self.differences(arm, other, figure)
+            if other != arm and len(mine):
+                spread = of_pool if {arm, other} <= self.alike else pooled([mine])
+                seen = spread.detectable(len(mine)) if spread.freedom else None
+                found[other] = _figure(mine, spread.half(len(mine))) | {"detectable": seen}
+        return found
 
 
 def effective_games(loss: float, counts: Sequence[int], scratch: Floats) -> float:
@@ -163,21 +170,21 @@ def _transferred(arm: str, games: int, counts: Mapping[int, _Count], draw: np.ra
     ladder = sorted(count for count, each in counts.items() if SCRATCH in each.arms)
     if len(ladder) < 2:
         return {}
-    mine = _values(counts[games].arms[arm])
+    mine, spread = _values(counts[games].arms[arm]), counts[games].spread(arm)
     scratch = [_values(counts[count].arms[SCRATCH]) for count in ladder]
-    spreads = {count: counts[count].spread() for count in {*ladder, games}}
+    spreads = [counts[count].spread(SCRATCH) for count in ladder]
     means = np.array([each.mean() for each in scratch])
 
     def drawn(spread: Spread, n: int) -> float:
         return float(draw.standard_t(spread.freedom)) * spread.deviation / n**0.5
 
     low = high = float("nan")
-    if all(spread.freedom for spread in spreads.values()):
+    if all(each.freedom for each in (spread, *spreads)):
         every = [
             effective_games(
-                float(mine.mean()) + drawn(spreads[games], len(mine)),
+                float(mine.mean()) + drawn(spread, len(mine)),
                 ladder,
-                means + [drawn(spreads[count], len(each)) for count, each in zip(ladder, scratch, strict=True)],
+                means + [drawn(of, len(each)) for of, each in zip(spreads, scratch, strict=True)],
             )
             for _ in range(DRAWS)
         ]

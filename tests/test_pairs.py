@@ -237,6 +237,14 @@ def test_a_long_pair_is_left_out_and_a_long_game_is_cut_after_a_move():
     said = text.plain.decode(row.ids[(row.role & Role.TARGET) > 0].tolist())
     assert game.target.startswith(said + " ")
     assert len(encode_pair(text, Pair("uci-san", "x", game.target, "e4"))) > CONTEXT
+    whole = make_pair("uci", random_game(1, 30), 1)
+    for context in range(30, len(encode_pair(text, whole)) + 2):
+        row = encode_pair(text, whole, context)
+        assert len(row) <= context
+        said = text.plain.decode(row.ids[(row.role & Role.TARGET) > 0].tolist())
+        ended = bool(row.role[-1] & Role.GAME_ENDS)
+        assert whole.target == said.removesuffix("<eos>") if ended else whole.target.startswith(said + " ")
+    assert ended
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,7 +13,7 @@ from test_transfer import cell
 
 from chesslm.learning import Curve, mean_curve, read_curve
 from chesslm.plots import parts_table, sinks_table, targets_table
-from chesslm.seeds import by_recipe
+from chesslm.seeds import by_recipe, half_of_difference, pooled, spreads
 from chesslm.transferred import summarize
 
 
@@ -142,6 +143,27 @@ def test_where_bits_are_lost() -> None:
         f"| one | 160 | 2 | 10.500 ({10.5 - half / 2**0.5:.3f} to {10.5 + half / 2**0.5:.3f}) |"
     )
     assert table[-1].startswith(f"| other less one | 160 |  | -2.000 ({-2 - half:+.3f} to {-2 + half:+.3f}) |")
+
+
+def test_runs_from_permuted_weights_have_a_spread_of_their_own() -> None:
+    draw = np.random.default_rng(1)
+    groups = {"a": draw.normal(0, 1, 3), "b": draw.normal(0, 1, 4), "p": draw.normal(0, 5, 5)}
+    found = spreads(groups, {"p"})
+    assert found["a"] is found["b"] == pooled([groups["a"], groups["b"]]) and found["p"] == pooled([groups["p"]])
+    pairs = {(one, other): half_of_difference(*((found[each], len(groups[each])) for each in (one, other)))
+             for one, other in (("a", "b"), ("a", "p"), ("b", "p"))}  # fmt: skip
+    assert pairs["a", "b"] == pytest.approx(_half(stats.ttest_ind(groups["a"], groups["b"])))
+    alone = spreads(groups, {"a", "b", "p"})
+    for one, other in pairs:
+        half = half_of_difference((alone[one], len(groups[one])), (alone[other], len(groups[other])))
+        assert half == pytest.approx(_half(stats.ttest_ind(groups[one], groups[other], equal_var=False)))
+    assert np.isnan(half_of_difference((pooled([]), 1), (found["a"], 3)))
+
+
+def _half(test: Any) -> float:
+    """Half the width of its 95 % interval."""
+    low, high = test.confidence_interval()
+    return (high - low) / 2
 
 
 @pytest.mark.parametrize(

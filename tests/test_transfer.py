@@ -15,7 +15,7 @@ from conftest import Cli
 from safetensors.torch import load_file, save_file
 from scipy import stats
 
-from chesslm.errors import InputError
+from chesslm.errors import FailureError, InputError
 from chesslm.loader import GameBatches
 from chesslm.run import RunFolder
 from chesslm.seeds import Spread, pooled
@@ -127,6 +127,19 @@ def test_a_cell_ends_with_its_best_weights(study: Path, tmp_path: Path) -> None:
     assert load_file(tmp_path / "out/cells/scratch-40-seed1-rate30/model.safetensors")
 
 
+def test_a_rate_that_diverges_is_not_chosen(study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Tried again it would diverge again; so it is a result, unless there is no other rate."""
+    text = study.read_text().split("[arms.control]")[0].replace("precision", "clip = 1e30\nprecision")
+    study.write_text(text.replace("rates = [0.5, 1.0]", "rates = [1.0, 1e30]"))
+    found, again = (transfer(study, tmp_path / "out", workers=1) for _ in range(2))
+    assert found == again and found["rates"] == {"scratch": 1.0} and len(found["cells"]) == 1
+    assert ["diverged" in trial for trial in found["trials"]] == [False, True]
+    assert capfd.readouterr().err.count("rate1e+30: diverged") == 1
+    study.write_text(text.replace("rates = [0.5, 1.0]", "rates = [1e30]"))
+    with pytest.raises(FailureError, match=r"rate1e\+30 diverged"):
+        transfer(study, tmp_path / "other", workers=1, quiet=True)
+
+
 def test_smaller_samples_lie_in_larger_ones(tiny_dataset: Path) -> None:
     split = open_dataset(tiny_dataset).splits["train"]
 
@@ -148,6 +161,13 @@ def test_smaller_samples_lie_in_larger_ones(tiny_dataset: Path) -> None:
         ("rates = [0.5, 1.0]", "rate = 1.0", "unknown key 'rate' in [study]"),
         ("[arms.control]", "[arms.control]\nlayers = 1", "unknown key 'layers' in [arms.control]"),
         ("test_games = 3", "test_games = -3", "test_games is a number"),
+        ("random_games = 2", "random_games = 0", "random_games is a number of games, 1 or more"),
+        ("[arms.control]", '[arms.t]\ninit = "x"\n[arms.control]', "arms.t.init is a section"),
+        ("[arms.scratch]", "[arms]\nt = 3\n[arms.scratch]", "arms.t is a section"),
+        ("[model]", "[[model]]", "model is a section"),
+        ("[train]", "[train]\nseed = 7", "a study says seeds"),
+        ("[arms.scratch]", "[arms.scratch]\ntrain.max_games = 7", "a study says games"),
+        ("[arms.control]", '[arms.t]\ninit.model = "./typo"\n[arms.control]', "no such model"),
         ("layers = 1", "layers = ", "not TOML"),
         ('differs = "a larger body"', 'data = "{other}"', "must hold the games"),
     ],
@@ -189,14 +209,19 @@ def test_effective_games_lie_on_scratchs_curve() -> None:
     assert effective_games(4.0, counts, np.array([8.0, 4.0, 4.5])) == pytest.approx(1600)
 
 
-def cell(arm: str, games: int, seed: int, bits: float, steps: int = 9, differs: str = "") -> dict[str, Any]:
+def cell(
+    arm: str, games: int, seed: int, bits: float, steps: int = 9, differs: str = "", shuffle: bool = False
+) -> dict[str, Any]:
     values = {**dict.fromkeys(FIGURES, 0.5), "bits_per_move": bits}
     figures = {key: {"value": value} for key, value in values.items()}
     suites = {"legality": figures, "legality-random": figures}
-    budget = {"train": {"patience": 2, "max_steps": 10, "max_tokens": 0}}
-    trained = {"steps": steps, "tokens": 99}
+    recipe = {
+        "train": {"patience": 2, "max_steps": 10, "max_tokens": 0, "max_minutes": 0.5},
+        "init": {"shuffle": shuffle},
+    }
+    trained = {"steps": steps, "tokens": 99, "minutes": 0.1}
     about = {"arm": arm, "games": games, "seed": seed, "rate": 1.0, "differs": differs}
-    return {**about, "recipe": budget, "trained": trained, "suites": suites}
+    return {**about, "recipe": recipe, "trained": trained, "suites": suites}
 
 
 def test_the_smallest_effect_that_could_have_been_seen() -> None:
@@ -220,6 +245,21 @@ def test_arms_that_differ_in_more_are_marked_and_widen_no_interval() -> None:
     table = markdown(list(rows.values()))
     assert any(line.startswith("| frozen * | 10 | 3, 1 cut short | 1 |") for line in table)
     assert any(line.startswith("| text | 10 | 3 | 1 |") for line in table)
+
+
+def test_permuted_weights_have_a_spread_of_their_own() -> None:
+    """Each seed draws others: the interval of a difference from them is that of the paired t test."""
+    cells = [cell(arm, 10, seed, 5 + 0.1 * seed) for arm in ("scratch", "text") for seed in (1, 2, 3)]
+    alone = {row["arm"]: row for row in summarize(cells)}
+    drawn = {1: 6.0, 2: 7.0, 3: 5.0}
+    rows = {row["arm"]: row for row in summarize([*cells, *(cell("p", 10, s, drawn[s], shuffle=True) for s in drawn)])}
+    assert rows["text"]["bits_per_move"] == alone["text"]["bits_per_move"]
+    assert rows["text"]["less"]["scratch"] == alone["text"]["less"]["scratch"]
+    low, high = stats.ttest_rel([5.1, 5.2, 5.3], list(drawn.values())).confidence_interval()
+    less = rows["text"]["less"]["p"]
+    assert (less["low"], less["high"]) == pytest.approx((low, high))
+    mean = stats.t.interval(0.95, 2, loc=6, scale=stats.sem(list(drawn.values())))
+    assert (rows["p"]["bits_per_move"]["low"], rows["p"]["bits_per_move"]["high"]) == pytest.approx(mean)
 
 
 def test_what_a_study_says() -> None:
