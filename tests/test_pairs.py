@@ -238,6 +238,7 @@ def test_a_long_pair_is_left_out_and_a_long_game_is_cut_after_a_move():
     assert game.target.startswith(said + " ")
     assert len(encode_pair(text, Pair("uci-san", "x", game.target, "e4"))) > CONTEXT
     whole = make_pair("uci", random_game(1, 30), 1)
+    ended = False
     for context in range(30, len(encode_pair(text, whole)) + 2):
         row = encode_pair(text, whole, context)
         assert len(row) <= context
