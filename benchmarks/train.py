@@ -5,8 +5,7 @@
 DATASET is a dataset folder in uci-move. Three sides take turns, and medians and ratios are printed:
 
 - ``chesslm``: ``chesslm train`` as it is, its own figure from run/metrics.csv (validation and saving apart);
-- ``usual``: transformers' GPT-2 as configured by default, fp32, AdamW, 16 games a batch in random order, one game a
-  row, padded to the longest of the batch, with its attention mask;
+- ``usual``: the usual recipe (usual.py);
 - ``bare``: a loop in the manner of nanoGPT with a model of its own: same shape, optimizer and allocator settings,
   bf16 autocast, games packed end to end in rows of 256 tokens (so they see each other), head in chunks.
 """
@@ -24,18 +23,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from usual import ROWS, SHAPE, Usual
 
-from chesslm.config import SIZES, Recipe, TrainConfig
-from chesslm.loader import cut_game, pad_rows
+from chesslm.config import Recipe, TrainConfig
 from chesslm.model import keep_freed_memory
 from chesslm.optim import make_optimizer
 from chesslm.shards import Split, open_dataset
-from chesslm.tokenizer import PAD, get_tokenizer
+from chesslm.tokenizer import get_tokenizer
 from chesslm.train import train
 
-SHAPE = SIZES["small"]
 WARM_STEPS, STEPS = 3, 20
-ROW, ROWS = 256, 16
+ROW = 256
 
 
 def chesslm_speed(data: Path) -> float:
@@ -61,29 +59,7 @@ def timed(step: Callable[[], int]) -> float:
 
 def usual_speed(split: Split) -> float:
     """The usual recipe."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    tokenizer = get_tokenizer("uci-move")
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=512, n_embd=SHAPE.width, n_layer=SHAPE.layers, n_head=SHAPE.heads
-    )
-    model = GPT2LMHeadModel(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
-    order = np.random.default_rng(0).permutation(len(split))
-    batches = (order[i : i + ROWS] for i in range(0, len(order), ROWS))
-
-    def step() -> int:
-        rows = torch.from_numpy(pad_rows([cut_game(split[int(game)], ROW).ids for game in next(batches)]))
-        real = rows != PAD
-        labels = rows.masked_fill(~real, -100)
-        optimizer.zero_grad()
-        loss = model(input_ids=rows, attention_mask=real.long(), labels=labels).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return int(real[:, 1:].sum())
-
-    return timed(step)
+    return timed(Usual(get_tokenizer("uci-move"), split, ROW).step)
 
 
 class Block(nn.Module):

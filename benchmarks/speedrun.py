@@ -1,0 +1,220 @@
+"""The speedrun: what does a model know of the rules after ten minutes on this machine? Our recipe beside the usual one.
+
+    python benchmarks/speedrun.py MASTERS OURS --recipe recipes/speedrun.toml --out OUT
+
+MASTERS is a dataset of human games in uci-move, which the usual recipe (usual.py) learns from, and on whose test games
+both are measured, beside random legal ones. OURS is what the recipe learns from: the same games and others, prepared
+with the same --seed, so that no test game is in it. Sides take turns, seed by seed. Then each is given ``--within``
+minutes once, and asked on validation games every few minutes whether it has reached ``--to``.
+
+A run is done when its JSON is in OUT: what was stopped goes on with the rest. Nothing else should run meanwhile.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from usual import Usual, cosine
+
+from chesslm import files
+from chesslm.config import changed, read_recipe
+from chesslm.learning import crossing
+from chesslm.model import keep_freed_memory, quieten_transformers
+from chesslm.seeds import pooled
+from chesslm.shards import Dataset, open_dataset
+from chesslm.tables import markdown_table
+from chesslm.tokenizer_files import save_tokenizer
+from chesslm.train import train
+from chesslm.validation import validate
+
+SIDES = ("chesslm", "usual")
+FIGURES = {"legality": "legal, master games", "legality-random": "legal, random games"}
+LOOKS = 30
+"""In a run that is watched: at validation games."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run.
+
+    Attributes:
+        side: chesslm or usual.
+        minutes: of training, without what measuring takes.
+        seed: of weights and order.
+    """
+
+    side: str
+    minutes: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder and file."""
+        return f"{self.side}-{self.minutes:g}-{self.seed}"
+
+
+def run_chesslm(
+    cell: Cell, options: argparse.Namespace, folder: Path
+) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+    """Train by the recipe; what it took, and legality on validation games by minutes."""
+    recipe = read_recipe(options.recipe)
+    settings = {"max_minutes": cell.minutes, "seed": cell.seed, "val_games": options.val_games}
+    for key, value in settings.items():
+        recipe = changed(recipe, f"train.{key}", value)
+    train(options.ours, folder, recipe, device="cpu", quiet=True)
+    with (folder / "run" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val_legal_argmax"]]
+    looks = [(float(row["minutes"]), float(row["val_legal_argmax"])) for row in rows]
+    return files.read_json(folder / "chesslm.json")["trained"], looks
+
+
+def run_usual(
+    cell: Cell, options: argparse.Namespace, folder: Path
+) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+    """Train by the usual recipe; what it took, and legality on validation games by minutes."""
+    dataset = open_dataset(options.masters)
+    usual = Usual(dataset.tokenizer, dataset.splits["train"], dataset.tokenizer.context, options.usual_rate, cell.seed)
+    looks, steps, tokens, seconds = list[tuple[float, float]](), 0, 0, 0.0
+    budget = 60 * cell.minutes
+    while seconds < budget:
+        began = time.perf_counter()
+        tokens += usual.step(cosine(seconds / budget))
+        steps += 1
+        seconds += time.perf_counter() - began
+        if cell.minutes == options.within and seconds > budget * (1 + len(looks)) / LOOKS:
+            looks.append((seconds / 60, _looked(usual, dataset, options.val_games)))
+    usual.model.save_pretrained(folder)
+    save_tokenizer(dataset.tokenizer, folder)
+    return {"steps": steps, "tokens": tokens, "minutes": seconds / 60, "threads": torch.get_num_threads()}, looks
+
+
+def _looked(usual: Usual, dataset: Dataset, games: int) -> float:
+    """The share of greedy moves that are legal on validation games."""
+    usual.model.eval()
+    with torch.inference_mode():
+        found = validate(
+            lambda ids: usual.model(input_ids=ids, use_cache=False).logits,
+            dataset.tokenizer,
+            dataset.splits["val"],
+            games,
+            dataset.tokenizer.context,
+        )
+    usual.model.train()
+    return found["val_legal_argmax"]
+
+
+def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The suite legality on test games of MASTERS and on random ones."""
+    found = folder.with_name(f"{folder.name}-legality.json")
+    command = [
+        sys.executable,
+        "-m",
+        "chesslm",
+        "evaluate",
+        str(folder),
+        "--games",
+        str(options.masters),
+        "--notation",
+        "uci-move",
+    ]
+    command += [
+        "--quiet",
+        "--limit",
+        str(options.test_games),
+        "--random",
+        str(options.random_games),
+        "--json",
+        str(found),
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    suites = json.loads(found.read_text())[0]["suites"]
+    found.unlink()
+    return {name: suites[name]["metrics"] for name in FIGURES}
+
+
+def run(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
+    """A cell's result, as it was kept or from a run of its own."""
+    kept = options.out / f"{cell.name}.json"
+    if not kept.is_file():
+        folder = options.out / cell.name
+        shutil.rmtree(folder, ignore_errors=True)
+        trained, looks = (run_chesslm if cell.side == "chesslm" else run_usual)(cell, options, folder)
+        result = {**vars(cell), "trained": trained, "looks": looks, "suites": measured(folder, options)}
+        with files.atomic(kept) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+    result = files.read_json(kept)
+    shown = ", ".join(
+        f"{result['suites'][suite]['legal_argmax']['value']:.1%} {what}" for suite, what in FIGURES.items()
+    )
+    print(f"{cell.name}: {result['trained']['tokens']:,} tokens, {shown}", flush=True)
+    return result
+
+
+def legality_table(results: list[dict[str, Any]]) -> list[str]:
+    """Means over seeds, with 95 % intervals from the spread over seeds, pooled over the rows of as many minutes."""
+
+    def values(side: str, minutes: float, suite: str) -> np.ndarray:
+        mine = [each for each in results if (each["side"], each["minutes"]) == (side, minutes)]
+        return np.array([each["suites"][suite]["legal_argmax"]["value"] for each in mine])
+
+    lines = []
+    for minutes in dict.fromkeys(each["minutes"] for each in results):
+        for side in SIDES:
+            mine = [each for each in results if (each["side"], each["minutes"]) == (side, minutes)]
+            tokens = np.mean([each["trained"]["tokens"] for each in mine])
+            shown = []
+            for suite in FIGURES:
+                of_side = values(side, minutes, suite)
+                half = pooled(values(each, minutes, suite) for each in SIDES).half(len(of_side))
+                ends = f" ({of_side.mean() - half:.1%} to {of_side.mean() + half:.1%})" if np.isfinite(half) else ""
+                shown.append(f"{of_side.mean():.1%}{ends}")
+            lines.append((side, f"{minutes:g}", str(len(mine)), f"{tokens:,.0f}", *shown))
+    return markdown_table(("recipe", "minutes", "seeds", "tokens", *FIGURES.values()), lines)
+
+
+def minutes_to(result: dict[str, Any], level: float) -> str:
+    """When a level was first reached on validation games, or that it was not."""
+    minutes, legal = zip(*((0.0, 0.0), *result["looks"]), strict=True)
+    reached = crossing(minutes, [-each for each in legal], -level)
+    return f"> {result['minutes']:g}" if reached is None else f"{reached:.1f}"
+
+
+def main() -> None:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description="Our recipe beside the usual one, at equal minutes.")
+    parser.add_argument("masters", type=Path)
+    parser.add_argument("ours", type=Path)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, nargs="*", default=[10, 20])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--to", type=float, default=0.9)
+    parser.add_argument("--within", type=float, default=60, help="minutes of the runs that are watched; 0: none")
+    parser.add_argument("--usual-rate", type=float, default=3e-4, help="peak learning rate of the usual recipe")
+    parser.add_argument("--test-games", type=int, default=500)
+    parser.add_argument("--random-games", type=int, default=200)
+    parser.add_argument("--val-games", type=int, default=100)
+    options = parser.parse_args()
+    keep_freed_memory()
+    quieten_transformers()
+    options.out.mkdir(parents=True, exist_ok=True)
+    seeds = range(1, options.seeds + 1)
+    cells = [Cell(side, minutes, seed) for seed in seeds for minutes in options.minutes for side in SIDES]
+    results = [run(cell, options) for cell in cells]
+    watched = [run(Cell(side, options.within, 1), options) for side in SIDES] if options.within else []
+    print("\n" + "\n".join(legality_table(results + watched)))
+    for result in watched:
+        print(f"{result['side']}: {minutes_to(result, options.to)} minutes to {options.to:.0%} on validation games")
+
+
+if __name__ == "__main__":
+    main()
