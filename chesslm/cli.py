@@ -200,7 +200,9 @@ def train(
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
     device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes that share each batch, one a device.")] = 1,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    logger: Annotated[str, typer.Option(help="Write the log for tensorboard as well.")] = "",
     quiet: Quiet = False,
 ) -> None:
     """Train a GPT-2 on a dataset, from scratch or starting from another model."""
@@ -219,7 +221,7 @@ def train(
     chosen = config.with_settings(chosen, settings or [])
     from chesslm.train import train
 
-    train(data, out, chosen, save_steps=save_steps, resume=resume, device=device, quiet=quiet)
+    train(data, out, chosen, save_steps, resume, device, devices, logger, quiet)
 
 
 @app.command()

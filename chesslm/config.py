@@ -53,6 +53,7 @@ class TrainConfig:
         muon_learning_rate: peak, of Muon.
         weight_decay: of matrices and embeddings.
         batch_tokens: a batch holds at most this many tokens, padding included; gradients are averaged over it.
+        accumulate: parts in which a batch passes through the model, for less memory; what is learned is the same.
         warmup: share of the budget during which the rate rises linearly from 0.
         decay: share of the budget, at its end, during which it falls linearly to ``final``.
         final: share of the peak rate that is left at the end.
@@ -64,6 +65,7 @@ class TrainConfig:
         max_steps, max_tokens, max_minutes: the budget; 0 is none, and the first one reached ends the run. Tokens
             are real ones, without padding.
         precision: auto, fp32 or bf16.
+        compile: the body of the model, by torch.compile.
         val_every: steps between two measurements on the validation games; 0: only at the end.
         val_games: validation games used, at most.
         track: what is measured at steps evenly spaced in their logarithm: ``sinks``, as the suite of that name does;
@@ -76,6 +78,7 @@ class TrainConfig:
     muon_learning_rate: float = 0.02
     weight_decay: float = 0.0
     batch_tokens: int = 4096
+    accumulate: int = 1
     warmup: float = 0.02
     decay: float = 0.5
     final: float = 0.01
@@ -87,6 +90,7 @@ class TrainConfig:
     max_tokens: int = 0
     max_minutes: float = 0.0
     precision: str = "auto"
+    compile: bool = False
     val_every: int = 500
     val_games: int = 200
     track: str = ""
@@ -221,7 +225,7 @@ def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
 
 def _check(recipe: Recipe) -> None:
     train = recipe.train
-    for name in ("learning_rate", "muon_learning_rate", "batch_tokens", "clip"):
+    for name in ("learning_rate", "muon_learning_rate", "batch_tokens", "accumulate", "clip"):
         if not getattr(train, name) > 0:
             raise InputError(f"setting train.{name} must be above 0")
     for name in (

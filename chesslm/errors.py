@@ -13,7 +13,7 @@ class FailureError(RuntimeError):
 
 
 class DivergedError(FailureError):
-    """The loss of a training run is no longer a number."""
+    """The loss of a training run is no longer a number, or rises and does not fall."""
 
 
 def first_line(error: Exception) -> str:

@@ -1,15 +1,18 @@
-"""What a folder is: a checkpoint or a dataset, said from its JSON files and the header of its weights.
+"""What a folder is: a checkpoint, a run or a dataset, said from its JSON files, its log and the header of its weights.
 
 Needs no torch: the answer is there in a fraction of a second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chesslm import files
 from chesslm.errors import InputError
+from chesslm.logs import read_log
 
 Lines = Iterator[tuple[str, str]]
 """Names and values, in the order in which they are to be read."""
@@ -19,7 +22,7 @@ def info(path: Path) -> None:
     """Print what a folder is.
 
     Raises:
-        InputError: it is neither a checkpoint nor a dataset, or not whole.
+        InputError: it is neither a checkpoint, a run nor a dataset, or not whole.
     """
     lines = list(describe(path))
     width = max(len(name) for name, _ in lines)
@@ -30,7 +33,7 @@ def describe(path: Path) -> Lines:
     """What a folder is, as names and values.
 
     Raises:
-        InputError: it is neither a checkpoint nor a dataset, or not whole.
+        InputError: it is neither a checkpoint, a run nor a dataset, or not whole.
     """
     if not path.exists():
         raise InputError(f"{path}: no such folder")
@@ -40,9 +43,9 @@ def describe(path: Path) -> Lines:
         return _checkpoint(path)
     if (path / "meta.json").is_file():
         return _dataset(path)
-    if (path / "run").is_dir():
-        raise InputError(f"{path}: training is not finished; go on with chesslm train --resume")
-    raise InputError(f"{path}: neither a checkpoint (no config.json) nor a finished dataset (no meta.json)")
+    if (path / "run" / "recipe.json").is_file():
+        return _run(path)
+    raise InputError(f"{path}: neither a checkpoint (no config.json), a run nor a finished dataset (no meta.json)")
 
 
 ARCHITECTURE = ("vocab_size", "n_positions", "n_layer", "n_embd", "n_head")
@@ -61,9 +64,45 @@ def _checkpoint(folder: Path) -> Lines:
     yield "weights", ", ".join(sorted({dtype for _, dtype in tensors.values()}))
     # Resume state in run/ is not part of the checkpoint.
     yield "size on disk", _size(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    yield from _curves(folder)
     # The longest part last.
     recipe = about.pop("recipe", None)
     yield from _flat(about if recipe is None else {**about, "recipe": recipe})
+
+
+def _run(folder: Path) -> Lines:
+    yield "run", f"{folder}, not finished; go on with chesslm train --resume"
+    yield from _curves(folder)
+    yield from _flat({"recipe": files.read_json(folder / "run" / "recipe.json")["recipe"]})
+
+
+CURVES = ("loss", "bits_per_move", "val_bits_per_move", "val_legal_argmax", "val_bits_per_byte", "val_bits_per_target")
+BARS, POINTS = "▁▂▃▄▅▆▇█", 40
+
+
+def _curves(folder: Path) -> Lines:
+    """What the log of a run says: the first figure, bars over the logarithm of the steps, the last one."""
+    log = folder / "run" / "metrics.csv"
+    rows = read_log(log) if log.is_file() else []
+    if rows:
+        reached = {"step": "steps", "tokens": "tokens", "games": "games", "minutes": "minutes"}
+        yield (
+            "trained",
+            ", ".join(f"{round(rows[-1][key]):,} {name}" for key, name in reached.items() if key in rows[-1]),
+        )
+    for name in CURVES:
+        points = [(row["step"], row[name]) for row in rows if {"step", name} <= row.keys()]
+        if len(points) > 1:
+            bars = _bars(*zip(*points, strict=True))
+            yield f"  {name}", f"{points[0][1]:7.3g} {bars} {points[-1][1]:.3g}"
+
+
+def _bars(steps: Sequence[float], values: Sequence[float]) -> str:
+    """A curve as one line of characters; steps are 1 or more."""
+    lowest, highest, places = min(values), max(values), np.log2(steps)
+    between = np.interp(np.linspace(places[0], places[-1], POINTS), places, values)
+    heights = (between - lowest) / ((highest - lowest) or 1) * (len(BARS) - 1)
+    return "".join(BARS[round(height)] for height in heights.tolist())
 
 
 def _dataset(folder: Path) -> Lines:

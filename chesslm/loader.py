@@ -1,7 +1,8 @@
 """Batches for training: rows of one game each, bucketed by length, so that no game sees another.
 
-    {"ids": ids_BT int64, padded on the right, "targets": the same, NOT_ASKED where no loss is taken,
-     "moves": how many moves}                                       T differs from batch to batch
+    {"ids": ids_BT int64, padded on the right,                      T differs from batch to batch
+     "targets": the same, NOT_ASKED where no loss is taken,
+     "whole": {"tokens": targets, "moves", "games"} of the batch that this is a part of, "last": of its parts here}
 
 No loss is taken on padding, on <bos>, on conditions and on piece hints: a model is given those. Where the games carry
 hints, each move's is shown with probability ``hints``, drawn anew each epoch (Toshniwal et al. 2022, "RAP").
@@ -11,8 +12,10 @@ Games are shuffled anew each epoch, taken 8,192 at a time, sorted by length, cut
 right needs no mask. Packing several games into a row was 5 % faster at best and needs a cache switched off for
 games to stay apart.
 
-Order is a function of the seed, the epoch and the batch's number alone; so the state is two integers, and each
-rank of several takes every n-th batch.
+A batch may be cut into parts of as many games each, which several processes share, and which one of them takes one
+after the other: the gradients of the parts add up to that of the batch.
+
+Order is a function of the seed, the epoch and the batch's number alone; so the state is two integers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,6 +35,8 @@ SAMPLE = 2**31
 """Where an epoch's number stands in other seeds: of the choice of games."""
 NOT_ASKED = -100
 """The target that ``cross_entropy`` passes over."""
+NOTHING = np.full(2, PAD, np.int64)
+"""A row of which nothing is asked."""
 GIVEN = Role.GAME_BEGINS | Role.CONDITION | Role.HINT
 
 
@@ -46,7 +51,8 @@ class GameBatches:
         seed: of the order and of the hints.
         hints: share of the moves whose hint is shown, where the games have any.
         games: train on a seeded sample of so many; 0: on all. A smaller sample lies in a larger one.
-        rank, ranks: this process's share of the batches.
+        parts: of this process's share of a batch.
+        rank, ranks: this process, and how many share each batch.
     """
 
     split: Split
@@ -55,6 +61,7 @@ class GameBatches:
     seed: int
     hints: float = 0.0
     games: int = 0
+    parts: int = 1
     rank: int = 0
     ranks: int = 1
     epoch: int = field(default=0, init=False)
@@ -64,10 +71,10 @@ class GameBatches:
         while True:
             plan = self.plan(self.epoch)
             while self.batch < len(plan):
-                games = plan[self.batch]
+                parts = self._parts(plan[self.batch])
                 # Moved on before the batch is given out, so that a state saved while it is trained on says "done".
                 self.batch += 1
-                yield self._batch(games)
+                yield from parts
             self.epoch, self.batch = self.epoch + 1, 0
 
     def __len__(self) -> int:
@@ -75,7 +82,7 @@ class GameBatches:
         return 2**62
 
     def plan(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The games of each of this rank's batches in an epoch."""
+        """The games of each batch in an epoch."""
         order = self._sample[np.random.default_rng([self.seed, epoch]).permutation(len(self._sample))]
         lengths = np.minimum(self.split.lengths, self.context)
         batches: list[NDArray[np.int64]] = []
@@ -85,9 +92,7 @@ class GameBatches:
             cut = cut_batches(lengths[bucket], self.batch_tokens)
             shuffled = np.random.default_rng([self.seed, epoch, start]).permutation(len(cut))
             batches += [bucket[cut[i]] for i in shuffled]
-        # Every rank gets the same number, or the others would wait for it for ever.
-        whole = len(batches) - len(batches) % self.ranks if len(batches) >= self.ranks else len(batches)
-        return batches[self.rank : whole : self.ranks]
+        return batches
 
     @cached_property
     def _sample(self) -> NDArray[np.int64]:
@@ -96,14 +101,23 @@ class GameBatches:
             return np.arange(len(self.split))
         return np.random.default_rng([self.seed, SAMPLE]).permutation(len(self.split))[: self.games]
 
-    def _batch(self, games: NDArray[np.int64]) -> dict[str, Any]:
+    def _parts(self, games: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+        """This process's parts of a batch; one without games has a row of nothing, since all have to take the step."""
         rows = [cut_game(self._shown(int(game)), self.context) for game in games]
-        moves = sum(int(np.count_nonzero(game.role & Role.MOVE_ENDS)) for game in rows)
-        return {
-            "ids": torch.from_numpy(pad_rows([game.ids for game in rows])),
-            "targets": torch.from_numpy(pad_rows([targets_of(game) for game in rows], NOT_ASKED)),
-            "moves": moves,
+        targets = [targets_of(game) for game in rows]
+        whole = {
+            "tokens": sum(int(np.count_nonzero(each[1:] != NOT_ASKED)) for each in targets),
+            "moves": sum(int(np.count_nonzero(game.role & Role.MOVE_ENDS)) for game in rows),
+            "games": len(rows),
         }
+        first, step = self.rank * self.parts, self.ranks * self.parts
+        for part in range(first, first + self.parts):
+            yield {
+                "ids": torch.from_numpy(pad_rows([game.ids for game in rows[part::step]] or [NOTHING])),
+                "targets": torch.from_numpy(pad_rows(targets[part::step] or [np.full(2, NOT_ASKED)], NOT_ASKED)),
+                "whole": whole,
+                "last": part == first + self.parts - 1,
+            }
 
     def _shown(self, number: int) -> TokenizedGame:
         """A game with the hints that it shows in this epoch."""

@@ -15,7 +15,6 @@ Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 
 import logging
 import shutil
-import subprocess
 import sys
 import time
 import warnings
@@ -27,23 +26,25 @@ from typing import Any, cast
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel
 
 from chesslm import __version__, files
 from chesslm.config import Recipe, TrainConfig
-from chesslm.errors import InputError
+from chesslm.errors import FailureError, InputError
 from chesslm.loader import NOT_ASKED, GameBatches
 from chesslm.model import (
     keep_freed_memory,
     new_gpt2,
-    parameters,
     quieten_transformers,
     resolve_device,
     resolve_precision,
     save_checkpoint,
 )
 from chesslm.optim import CUT, make_optimizer, rate
-from chesslm.run import Measure, Recorder, RunFolder
+from chesslm.provenance import describe, revision
+from chesslm.recorder import Measure, Recorder, open_events
+from chesslm.run import RunFolder
 from chesslm.shards import Dataset, open_dataset
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
@@ -80,17 +81,21 @@ class ChessModule(L.LightningModule):
         super().__init__()
         self.model, self.settings = model, train
         self.steps = self.tokens = self.games = self.cuts = 0
-        self.minutes = 0.0
-        self.last_tokens = self.last_moves = 0
+        self.minutes = self.nats = 0.0
+        self._begins = True
 
-    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """The mean loss of a batch, in nats a token."""
-        total, self.last_tokens = loss_sum(self.model, batch["ids"], batch["targets"])
-        self.last_moves = batch["moves"]
-        self.steps += 1
-        self.tokens += self.last_tokens
-        self.games += len(batch["ids"])
-        return total / self.last_tokens
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        """The share of a part of a batch in the mean loss, in nats a token."""
+        total, _ = loss_sum(self.model, batch["ids"], batch["targets"])
+        self.nats = float(total.detach()) + (0.0 if self._begins else self.nats)
+        self._begins = batch["last"]
+        whole = batch["whole"]
+        if batch["last"]:
+            self.steps += 1
+            self.tokens += whole["tokens"]
+            self.games += whole["games"]
+        # Lightning takes the mean of the parts, and that of the processes.
+        return total * self.settings.accumulate * self.trainer.world_size / whole["tokens"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's."""
@@ -113,11 +118,12 @@ class ChessModule(L.LightningModule):
         return min(1.0, max(done / limit for done, limit in limits if limit))
 
     def on_train_start(self) -> None:
-        """Seed what dropout draws, or go on where it was."""
-        torch.manual_seed(self.settings.seed)
-        if self._rng is not None:
+        """Seed what dropout draws, or go on where it was; processes beside the first draw anew."""
+        rank = self.trainer.global_rank
+        torch.manual_seed(self.settings.seed if not rank else hash((self.settings.seed, rank, self.steps)))
+        if self._rng is not None and not rank:
             torch.set_rng_state(self._rng)
-        if self._card_rng is not None:
+        if self._card_rng is not None and not rank:
             torch.cuda.set_rng_state(self._card_rng.cpu(), self.device)
 
     _rng: torch.Tensor | None = None
@@ -150,6 +156,8 @@ def train(
     save_steps: str | None = None,
     resume: bool = False,
     device: str = "auto",
+    devices: int = 1,
+    logger: str = "",
     quiet: bool = False,
 ) -> Path:
     """Train a model, on games, prose or pairs, and write its checkpoint folder.
@@ -161,6 +169,8 @@ def train(
         save_steps: keep a checkpoint every N steps, or at powers of two ("log2").
         resume: go on from ``out/run``.
         device: auto, cpu, cuda or mps.
+        devices: processes that share each batch, one a device; beside this one the command is started anew.
+        logger: ``tensorboard``, which then has the log as well (``OUT/run/tensorboard``); empty: none.
         quiet: no progress.
 
     Returns:
@@ -184,11 +194,15 @@ def train(
         raise InputError(f"--track sinks is for games: in {dataset.notation} no board determines a token")
     if recipe.train.track == "target" and not dataset.is_pairs:
         raise InputError("--track target is for pairs; make a dataset of them with chesslm prepare --pairs")
+    first = not getattr(rank_zero_only, "rank", 0)
+    quiet = quiet or not first
     model, recipe, started = _begin(recipe, tokenizer, quiet)
     if kept and kept.initial != started.get("sha256"):
         raise InputError(f"{out}: this run was begun from other weights of {recipe.init.model}; begin it anew")
     module = ChessModule(model, recipe.train)
-    run = kept or RunFolder.create(out, recipe, save_steps, dataset.sha256, started.get("sha256"))
+    run = kept or RunFolder(out / "run", recipe, save_steps, started.get("sha256"))
+    if not kept and first:
+        run.create(dataset.sha256)
     autocast = partial(torch.autocast, where.type, dtype=precision, enabled=precision != torch.float32)
 
     def keep(folder: Path, module: ChessModule, validation: dict[str, float]) -> None:
@@ -206,11 +220,12 @@ def train(
     shown = replace(recipe, init=replace(recipe.init, model=started["model"])) if started else recipe
     code = revision()  # now: the files may change while the run goes on
 
-    recorder = Recorder(
-        run, dataset, _measure(dataset, recipe.train), _track(dataset, recipe.train), autocast, keep, quiet
-    )
+    measures = (_measure(dataset, recipe.train), _track(dataset, recipe.train)) if first else (None, None)
+    recorder = Recorder(run, dataset, *measures, autocast, keep, quiet, open_events(run, logger) if first else None)
     if not _already_done(module, run, recorder):
-        _fit(module, run, recorder, dataset, where, precision)
+        _fit(module, run, recorder, dataset, where, precision, devices)
+        if not first:
+            return out
         recorder.raise_if_stopped(out)
     if run.tracked:
         with files.atomic(out / run.tracked.path.name) as path:
@@ -274,6 +289,7 @@ def _fit(
     dataset: Dataset,
     where: torch.device,
     precision: torch.dtype,
+    devices: int,
 ) -> None:
     settings = module.settings
     keep_freed_memory()
@@ -281,13 +297,14 @@ def _fit(
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     context = int(module.model.config.max_position_embeddings)
-    batches = GameBatches(
-        dataset.splits["train"], settings.batch_tokens, context, settings.seed, settings.hints, settings.max_games
-    )
     module.model.train()
+    if settings.compile:
+        module.model.base_model.compile(dynamic=True)
     trainer = L.Trainer(
         accelerator="gpu" if where.type == "cuda" else where.type,
-        devices=1,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        accumulate_grad_batches=settings.accumulate,
         precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
         max_epochs=1,
         max_steps=settings.max_steps or -1,
@@ -298,48 +315,28 @@ def _fit(
         enable_model_summary=False,
         default_root_dir=run.folder,
     )
+    batches = GameBatches(
+        dataset.splits["train"],
+        settings.batch_tokens,
+        context,
+        settings.seed,
+        settings.hints,
+        settings.max_games,
+        parts=settings.accumulate,
+        rank=trainer.global_rank,
+        ranks=trainer.world_size,
+    )
     with warnings.catch_warnings():
         # It recommends worker processes and validation loops; our batches are views of mapped files.
         warnings.filterwarnings("ignore", module="lightning")
-        trainer.fit(
-            module,
-            train_dataloaders=batches,
-            ckpt_path=str(run.state) if run.state.is_file() else None,
-            weights_only=True,
-        )
-
-
-def describe(module: ChessModule, recipe: Recipe, dataset: Dataset, where: torch.device) -> dict[str, Any]:
-    """The heart of ``chesslm.json``: all that is needed to make the checkpoint again, and what it took."""
-    return {
-        "notation": dataset.notation,
-        "parameters": parameters(module.model),
-        "recipe": recipe.as_dict(),
-        "seed": recipe.train.seed,
-        "dataset": {
-            "sha256": dataset.sha256,
-            "splits": dataset.meta["splits"],
-            "sources": dataset.meta.get("sources"),
-            **({"kinds": dataset.meta["kinds"]} if dataset.is_pairs else {}),
-        },
-        "trained": {
-            "steps": module.steps,
-            "tokens": module.tokens,
-            "games": module.games,
-            "minutes": round(module.minutes, 2),
-            "device": where.type,
-            "precision": "bf16" if resolve_precision(recipe.train.precision, where) == torch.bfloat16 else "fp32",
-            "threads": torch.get_num_threads(),
-        },
-    }
-
-
-def revision() -> str | None:
-    """The git revision of this code, with ``-dirty`` if it was changed since; None outside a repository."""
-    root = Path(__file__).parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() if (root / ".git").exists() else None
+        try:
+            trainer.fit(
+                module,
+                train_dataloaders=batches,
+                ckpt_path=str(run.state) if run.state.is_file() else None,
+                weights_only=True,
+            )
+        except RuntimeError as error:
+            if devices > 1 and ("gloo" in str(error) or "NCCL" in str(error)):
+                raise FailureError(f"one of the {devices} processes died; go on with --resume") from error
+            raise

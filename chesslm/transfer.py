@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from chesslm import files, parallel
+from chesslm.config import from_dict
 from chesslm.errors import DivergedError, FailureError, InputError
 from chesslm.shards import open_dataset
 from chesslm.study import Arm, Cell, Study, read_study
@@ -159,7 +160,7 @@ def _result_file(out: Path, cell: Cell) -> Path:
 
 def _is_recipe(kept: dict[str, Any], cell: Cell, study: Study) -> bool:
     """Whether a run's recipe is that of a cell; models go by their names, not their places, and have shapes already."""
-    recipe = cell.recipe(study.smallest).as_dict()
+    recipe, kept = cell.recipe(study.smallest).as_dict(), from_dict(kept).as_dict()
     for init in (recipe["init"], kept["init"]):
         init["model"] = Path(init["model"]).name
     shape = ["dropout"] if recipe["init"]["model"] else list(recipe["model"])

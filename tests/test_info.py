@@ -52,6 +52,18 @@ def test_a_dataset(tiny_datasets: Mapping[str, Path]) -> None:
             assert lines[split].startswith(f"{len(games):,} games, {games.lengths.sum():,} tokens")
 
 
+def test_a_run_shows_its_curve(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps({"recipe": {"train": {"seed": 3}}}))
+    assert said(tmp_path)["run"].endswith("not finished; go on with chesslm train --resume")
+    rows = [f"{2**n},{1000 * 2**n},{10 - n},{n / 10 if n > 2 else ''}" for n in range(8)]
+    (tmp_path / "run" / "metrics.csv").write_text("\n".join(["step,tokens,loss,val_legal_argmax", *rows, "256,1"]))
+    lines = said(tmp_path)
+    assert lines["trained"] == "256 steps, 1 tokens"
+    assert lines["loss"].split() == ["10", "".join("█▇▆▅▄▃▂▁"[round(7 * i / 39)] for i in range(40)), "3"]
+    assert lines["val_legal_argmax"].split()[::2] == ["0.3", "0.7"] and lines["seed"] == "3"
+
+
 def test_it_prints_lines_in_columns(tiny_dataset: Path, cli: Cli) -> None:
     ended = cli("info", tiny_dataset)
     assert (ended.code, ended.err) == (0, "")
@@ -109,8 +121,6 @@ def test_what_is_neither(tiny_dataset: Path, tiny_pgn: Path, tmp_path: Path, cli
     one_line(cli, copied, "instead of")
     (copied / "meta.json").unlink()
     one_line(cli, copied, "no meta.json")
-    (tmp_path / "run").mkdir()
-    one_line(cli, tmp_path, "--resume")
     with pytest.raises(InputError):
         describe(tmp_path / "missing")
 

@@ -75,11 +75,23 @@ def test_goes_on_where_it_was(split: Split) -> None:
         assert head + take(second, n - stopped) == expected
 
 
-def test_ranks_share_an_epoch(split: Split) -> None:
-    one = [games.tolist() for games in GameBatches(split, 700, context=512, seed=1).plan(0)]
-    two = [GameBatches(split, 700, 512, seed=1, rank=rank, ranks=2).plan(0) for rank in range(2)]
-    assert len(two[0]) == len(two[1]) == len(one) // 2
-    assert [games.tolist() for pair in zip(*two, strict=True) for games in pair] == one[: 2 * len(two[0])]
+@pytest.mark.parametrize(("ranks", "parts"), [(2, 1), (1, 3), (2, 2)])
+def test_processes_share_each_batch(split: Split, ranks: int, parts: int) -> None:
+    """Each game once an epoch, whoever takes it; the figures of the whole batch are known to all."""
+    one = GameBatches(split, 700, context=512, seed=1)
+    n = len(one.plan(0))
+    whole = [batch for _, batch in zip(range(n), one, strict=False)]
+    each = [GameBatches(split, 700, 512, seed=1, parts=parts, rank=rank, ranks=ranks) for rank in range(ranks)]
+    shared = [[part for _, part in zip(range(n * parts), batches, strict=False)] for batches in each]
+    for i, batch in enumerate(whole):
+        mine = [part for of_rank in shared for part in of_rank[i * parts : (i + 1) * parts]]
+        assert [part["last"] for part in mine] == [part == parts - 1 for _ in range(ranks) for part in range(parts)]
+        assert all(part["whole"] == batch["whole"] for part in mine)
+        asked = sum(int((part["targets"][:, 1:] != NOT_ASKED).sum()) for part in mine)
+        assert asked == batch["whole"]["tokens"] == int((batch["targets"][:, 1:] != NOT_ASKED).sum())
+        games = sorted(row[row != PAD].tolist() for part in mine for row in part["ids"] if (row != PAD).any())
+        assert games == sorted(row[row != PAD].tolist() for row in batch["ids"])
+    assert each[0].state_dict() == one.state_dict()
 
 
 def asked(games: list[np.ndarray]) -> torch.Tensor:

@@ -21,7 +21,6 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from chesslm import boards
-from chesslm import run as run_module
 from chesslm.config import ModelConfig, Recipe, TrainConfig, changed
 from chesslm.errors import FailureError, InputError
 from chesslm.eval.asking import Question, ask
@@ -29,7 +28,8 @@ from chesslm.eval.scorers import ModelScorer
 from chesslm.learning import read_curve
 from chesslm.model import load_model, new_gpt2
 from chesslm.optim import MuonAdamW, make_optimizer, rate
-from chesslm.run import RunFolder, is_tracked
+from chesslm.recorder import is_tracked
+from chesslm.run import COLUMNS, RunFolder
 from chesslm.shards import open_dataset
 from chesslm.tokenizer import get_tokenizer
 from chesslm.train import train
@@ -275,12 +275,87 @@ def test_every_parameter_has_one_optimizer() -> None:
     }
 
 
+def curve(out: Path) -> list[float]:
+    """The loss in the log."""
+    return [float(row["loss"]) for row in rows(out)]
+
+
+def test_parts_of_a_batch_and_several_processes_learn_the_same(tiny_dataset: Path, tmp_path: Path) -> None:
+    """One process, one whose batches come in three parts, and two processes under gloo: the same loss curve."""
+    whole = [*SETTINGS, "--set", "model.dropout=0", "--set", "train.val_every=10", "--max-steps", "60"]
+    more = {"one": (), "parts": ("--set", "train.accumulate=3"), "two": ("--devices", "2")}
+    for name, options in more.items():
+        with start(tiny_dataset, tmp_path / name, *whole, *options) as process:
+            said = process.communicate(timeout=240)[1].decode()
+        assert process.returncode == 0, said
+    expected = curve(tmp_path / "one")
+    assert len(expected) == 6 and expected[-1] < expected[0]
+    for name in ("parts", "two"):
+        assert curve(tmp_path / name) == pytest.approx(expected, rel=1e-4)
+        last = [rows(tmp_path / each)[-1] for each in ("one", name)]
+        for column in ("step", "tokens", "games", "val_legal_argmax"):
+            assert last[0][column] == last[1][column]
+        about = json.loads((tmp_path / name / "chesslm.json").read_text())
+        assert about["trained"]["games"] == int(last[0]["games"])
+
+
+def test_two_processes_stop_and_go_on(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Stopped by a signal to the first of them; resumed by one alone, since a batch is the same for any number."""
+    options = [*SETTINGS, "--set", "model.dropout=0", "--max-steps", "3000"]
+    with start(tiny_dataset, tmp_path / "out", *options, "--devices", "2") as process:
+        while not (tmp_path / "out/run/metrics.csv").exists():
+            assert process.poll() is None, process.communicate()[1].decode()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 143 and said.count("go on with") == 1, said
+    steps = torch.load(tmp_path / "out/run/last.ckpt", weights_only=True)["counters"]["steps"]
+    assert 20 <= steps < 3000
+
+
+def test_one_of_two_processes_dies(tiny_dataset: Path, tmp_path: Path) -> None:
+    """It is one line, and the other does not wait for ever."""
+    options = [*SETTINGS, "--max-steps", "30000", "--devices", "2", "--quiet"]
+    with start(tiny_dataset, tmp_path / "out", *options) as process:
+        while not (tmp_path / "out/run/metrics.csv").exists():
+            assert process.poll() is None, process.communicate()[1].decode()
+            time.sleep(0.05)
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+        children = [int(child) for child in found.stdout.split()]
+        for child in children:
+            if "--devices" in Path(f"/proc/{child}/cmdline").read_text():
+                os.kill(child, signal.SIGKILL)
+        said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode != 0 and "one of the 2 processes died" in said and "Traceback" not in said, said
+
+
+def test_a_loss_that_rises_stops_the_run(tiny_dataset: Path, tmp_path: Path) -> None:
+    """The rate of AdamW alone, absurdly high from the 61st step on; the state that is kept is from before."""
+    recipe = replace(RECIPE, train=replace(RECIPE.train, max_steps=2000, optimizer="adamw", learning_rate=1e-3))
+    bad = changed(recipe, "train.learning_rate", 30.0)
+    with pytest.raises(FailureError, match="has risen from"):
+        train(tiny_dataset, tmp_path / "out", bad, device="cpu", quiet=True)
+    assert len(rows(tmp_path / "out")) < 100 and not (tmp_path / "out" / "chesslm.json").exists()
+
+
+def test_tensorboard_has_the_log(tiny_dataset: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tiny_dataset, tmp_path / "out", RECIPE, device="cpu", logger="tensorboard", quiet=True)
+    accumulated = events.EventAccumulator(str(tmp_path / "out" / "run" / "tensorboard")).Reload()
+    logged = rows(tmp_path / "out")
+    assert [event.step for event in accumulated.Scalars("loss")] == [int(row["step"]) for row in logged]
+    assert [event.value for event in accumulated.Scalars("loss")] == pytest.approx(curve(tmp_path / "out"), rel=1e-4)
+    with pytest.raises(InputError, match="--logger is tensorboard"):
+        train(tiny_dataset, tmp_path / "other", RECIPE, device="cpu", logger="wandb", quiet=True)
+
+
 def test_the_log_is_cut_where_a_run_goes_on(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "out", RECIPE, None, "hash")
+    run = RunFolder(tmp_path / "out" / "run", RECIPE, None)
+    run.create("hash")
     for step in (20, 40, 60):
         run.metrics.add({"step": step, "loss": step / 7})
     with run.metrics.path.open("a") as file:
         file.write("80,12")  # a row that the kill cut
     run.cut(40)
     assert [row["step"] for row in rows(tmp_path / "out")] == ["20", "40"]
-    assert tuple(rows(tmp_path / "out")[0]) == run_module.COLUMNS
+    assert tuple(rows(tmp_path / "out")[0]) == COLUMNS

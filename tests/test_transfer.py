@@ -108,7 +108,7 @@ def test_a_cell_that_was_begun_otherwise_does_not_go_on(study: Path, tiny_datase
     arm, out = read_study(study).arms[0], tmp_path / "out"
     recipe = Cell(arm, 40, seed=1, rate=0.25).recipe(smallest=40)
     (out / "cells").mkdir(parents=True)
-    RunFolder.create(out / "cells/scratch-40-seed1-rate0.5", recipe, None, open_dataset(tiny_dataset).sha256)
+    RunFolder(out / "cells/scratch-40-seed1-rate0.5/run", recipe, None).create(open_dataset(tiny_dataset).sha256)
     with pytest.raises(InputError, match=r"rate0\.5 was begun with another recipe"):
         transfer(study, out, workers=1, quiet=True)
 
