@@ -53,7 +53,7 @@ def open_events(run: RunFolder, logger: str) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError("--logger tensorboard needs TensorBoard: pip install 'chesslm[tensorboard]'") from None
+        raise InputError("--logger tensorboard needs TensorBoard: pip install tensorboard") from None
     return SummaryWriter(run.folder / "tensorboard")
 
 
