@@ -11,7 +11,6 @@ A run is done when its JSON is in OUT: what was stopped goes on with the rest. N
 """
 
 import argparse
-import csv
 import json
 import shutil
 import subprocess
@@ -28,6 +27,7 @@ from usual import Usual, cosine
 from chesslm import files
 from chesslm.config import changed, read_recipe
 from chesslm.learning import crossing
+from chesslm.logs import read_log
 from chesslm.model import keep_freed_memory, quieten_transformers
 from chesslm.seeds import pooled
 from chesslm.shards import Dataset, open_dataset
@@ -71,9 +71,8 @@ def run_chesslm(
     for key, value in settings.items():
         recipe = changed(recipe, f"train.{key}", value)
     train(options.ours, folder, recipe, device="cpu", quiet=True)
-    with (folder / "run" / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["val_legal_argmax"]]
-    looks = [(float(row["minutes"]), float(row["val_legal_argmax"])) for row in rows]
+    rows = read_log(folder / "run" / "metrics.csv")
+    looks = [(row["minutes"], row["val_legal_argmax"]) for row in rows if "val_legal_argmax" in row]
     return files.read_json(folder / "chesslm.json")["trained"], looks
 
 
@@ -115,27 +114,9 @@ def _looked(usual: Usual, dataset: Dataset, games: int) -> float:
 def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The suite legality on test games of MASTERS and on random ones."""
     found = folder.with_name(f"{folder.name}-legality.json")
-    command = [
-        sys.executable,
-        "-m",
-        "chesslm",
-        "evaluate",
-        str(folder),
-        "--games",
-        str(options.masters),
-        "--notation",
-        "uci-move",
-    ]
-    command += [
-        "--quiet",
-        "--limit",
-        str(options.test_games),
-        "--random",
-        str(options.random_games),
-        "--json",
-        str(found),
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    sample = f"--notation uci-move --limit {options.test_games} --random {options.random_games} --quiet".split()
+    command = [sys.executable, "-m", "chesslm", "evaluate", str(folder), "--games", str(options.masters), *sample]
+    subprocess.run([*command, "--json", str(found)], check=True, stdout=subprocess.DEVNULL)
     suites = json.loads(found.read_text())[0]["suites"]
     found.unlink()
     return {name: suites[name]["metrics"] for name in FIGURES}
@@ -162,22 +143,23 @@ def run(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
 def legality_table(results: list[dict[str, Any]]) -> list[str]:
     """Means over seeds, with 95 % intervals from the spread over seeds, pooled over the rows of as many minutes."""
 
-    def values(side: str, minutes: float, suite: str) -> np.ndarray:
-        mine = [each for each in results if (each["side"], each["minutes"]) == (side, minutes)]
-        return np.array([each["suites"][suite]["legal_argmax"]["value"] for each in mine])
-
     lines = []
     for minutes in dict.fromkeys(each["minutes"] for each in results):
-        for side in SIDES:
-            mine = [each for each in results if (each["side"], each["minutes"]) == (side, minutes)]
+        of = {side: [each for each in results if (each["side"], each["minutes"]) == (side, minutes)] for side in SIDES}
+        shown: dict[str, list[str]] = {side: [] for side in SIDES}
+        for suite in FIGURES:
+            values = {
+                side: np.array([each["suites"][suite]["legal_argmax"]["value"] for each in mine])
+                for side, mine in of.items()
+            }
+            spread = pooled(values.values())
+            for side, mine in values.items():
+                mean, half = mine.mean(), spread.half(len(mine))
+                ends = f" ({mean - half:.1%} to {mean + half:.1%})" if np.isfinite(half) else ""
+                shown[side].append(f"{mean:.1%}{ends}")
+        for side, mine in of.items():
             tokens = np.mean([each["trained"]["tokens"] for each in mine])
-            shown = []
-            for suite in FIGURES:
-                of_side = values(side, minutes, suite)
-                half = pooled(values(each, minutes, suite) for each in SIDES).half(len(of_side))
-                ends = f" ({of_side.mean() - half:.1%} to {of_side.mean() + half:.1%})" if np.isfinite(half) else ""
-                shown.append(f"{of_side.mean():.1%}{ends}")
-            lines.append((side, f"{minutes:g}", str(len(mine)), f"{tokens:,.0f}", *shown))
+            lines.append((side, f"{minutes:g}", str(len(mine)), f"{tokens:,.0f}", *shown[side]))
     return markdown_table(("recipe", "minutes", "seeds", "tokens", *FIGURES.values()), lines)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from chesslm import files
 from chesslm.errors import InputError
 from chesslm.learning import Curve, examples_needed, read_curve
-from chesslm.seeds import Floats, by_recipe, half_of_difference, permuted, spreads
+from chesslm.seeds import Floats, about, by_recipe, half_of_difference, permuted, spreads
 from chesslm.tables import markdown_table
 
 BITS = "bits_per_target"
@@ -66,7 +66,7 @@ def plot(paths: Sequence[Path], out: Path) -> list[str]:
         drawn, table = figures.targets_svg(curves), targets_table(curves, kinds, _apart(runs))
     elif all((path / "sinks.csv").is_file() for path in paths):
         runs = by_recipe(paths)
-        if len({_dataset(path) for path in paths}) > 1:
+        if len({_data(path).get("sha256") for path in paths}) > 1:
             raise InputError(
                 "runs on different data: tokens of one notation, and their floors, say nothing of another's"
             )
@@ -91,18 +91,12 @@ def _apart(runs: Mapping[str, Sequence[Path]]) -> frozenset[str]:
 
 def _kinds(run: Path) -> str:
     """The kinds of pairs that a run learned."""
-    return "+".join(_about(run).get("kinds") or ["?"])
+    return "+".join(_data(run).get("kinds") or ["?"])
 
 
-def _dataset(run: Path) -> str | None:
-    """The hash of what a run learned from."""
-    return _about(run).get("sha256")
-
-
-def _about(run: Path) -> dict[str, Any]:
+def _data(run: Path) -> dict[str, Any]:
     """What is known of a run's dataset."""
-    about = files.read_json(run / "chesslm.json") if (run / "chesslm.json").is_file() else {}
-    return about.get("dataset") or {}
+    return about(run).get("dataset") or {}
 
 
 def targets_table(

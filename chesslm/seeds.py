@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,10 +89,15 @@ def half_of_difference(one: tuple[Spread, int], other: tuple[Spread, int]) -> fl
     return Spread(sum(variances) ** 0.5, freedom).half(1)
 
 
+def about(run: Path) -> dict[str, Any]:
+    """What a run says of itself (``chesslm.json``); nothing while it goes on."""
+    file = run / "chesslm.json"
+    return files.read_json(file) if file.is_file() else {}
+
+
 def permuted(run: Path) -> bool:
     """Whether a run started from permuted weights, as far as it is known."""
-    file = run / "chesslm.json"
-    return file.is_file() and bool(files.read_json(file).get("recipe", {}).get("init", {}).get("shuffle"))
+    return bool(about(run).get("recipe", {}).get("init", {}).get("shuffle"))
 
 
 def by_recipe(runs: Sequence[Path]) -> dict[str, list[Path]]:
@@ -119,10 +125,8 @@ def _shared_name(group: Sequence[Path]) -> str:
 
 def _but_for_seed(run: Path) -> object:
     """What a run was made from, as far as it is known."""
-    if not (run / "chesslm.json").is_file():
+    known = about(run)
+    if not known.get("recipe"):
         return run
-    about = files.read_json(run / "chesslm.json")
-    if not about.get("recipe"):
-        return run
-    recipe = about["recipe"] | {"train": about["recipe"]["train"] | {"seed": 0}}
-    return repr((recipe, about["dataset"]["sha256"], (about.get("init") or {}).get("sha256")))
+    recipe = known["recipe"] | {"train": known["recipe"]["train"] | {"seed": 0}}
+    return repr((recipe, known["dataset"]["sha256"], (known.get("init") or {}).get("sha256")))
