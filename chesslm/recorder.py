@@ -92,6 +92,7 @@ class Recorder(L.Callback):
         self.validation: dict[str, float] = {}
         self._best: dict[str, torch.Tensor] = {}
         self._worse = 0
+        self._asked_by: int | None = None
         self.stopped_by: int | None = None
         self.trouble = ""
         self._since_log: dict[str, float] = dict.fromkeys(SUMS, 0.0)
@@ -120,9 +121,9 @@ class Recorder(L.Callback):
         self._lowest, self._high = state_dict["lowest"], state_dict["high"]
 
     def _stop(self, signum: int, frame: Any) -> None:
-        if self.stopped_by is not None:
+        if self._asked_by is not None:
             raise KeyboardInterrupt  # asked twice: do not even finish the step
-        self.stopped_by = signum
+        self._asked_by = signum
 
     def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, trainer: L.Trainer, pl_module: "ChessModule", outputs: Any, batch: Any, batch_idx: int
@@ -171,7 +172,7 @@ class Recorder(L.Callback):
         self._since_log["seconds"] += now - self._began
         # What looks as if it diverged is no good state; nor are weights that are no numbers, whose loss comes next.
         due = now - self._saved > SAVE_SECONDS and not self._high and is_finite(module)
-        figures = [module.nats, (now - self._tick) / 60, float(self.stopped_by or 0), float(due)]
+        figures = [module.nats, (now - self._tick) / 60, float(self._asked_by or 0), float(due)]
         self._tick = now
         if trainer.world_size > 1:
             if not trainer.is_global_zero:

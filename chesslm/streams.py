@@ -211,10 +211,10 @@ def _unix_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield held.replace(b"\r", b"\n")
 
 
-BOUNDARY = r"\n[^\s\[%;][^\n]*\n\s*\n(?=\[)"
+BOUNDARY = "\n[^\\s\\[%;\ufeff\xef][^\n]*\n\\s*\n(?=\\[)"
 """A line of movetext, blank lines, a line of tags: unless this is inside a comment, a game ends here and another one
 begins, by the rules of ``chess.pgn.read_game`` too. (After a line of tags it would not: a blank line may interrupt
-them.)"""
+them. Behind a byte order mark, or the first byte of one, there may be a tag as well.)"""
 _BOUNDARY = re.compile(BOUNDARY.encode())
 
 

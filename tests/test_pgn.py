@@ -12,7 +12,7 @@ from pathlib import Path
 import chess.pgn
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odd_games import lively_game, odd_pgn
 
@@ -75,6 +75,7 @@ def test_thousands_of_odd_games_are_read_as_python_chess_reads_them() -> None:
     assert set(found) == {"", "illegal move", "null move", "no moves", "not a game", "FEN start", "variant"}
 
 
+@example(173477, 20, "\n")  # a byte order mark in mid-file, in front of tags that a blank line interrupts
 @given(st.integers(100, 10**6), st.integers(0, 300), st.sampled_from(["\n", "\r\n", "\r"]))
 @settings(max_examples=25, deadline=None)
 def test_odd_files_are_read_alike_with_any_newline(tmp_path_factory, seed: int, first: int, newline: str) -> None:
