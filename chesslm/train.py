@@ -30,6 +30,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel
 
 from chesslm import __version__, files
+from chesslm.attention import attention_for_training
 from chesslm.config import Recipe, TrainConfig
 from chesslm.errors import FailureError, InputError
 from chesslm.loader import NOT_ASKED, GameBatches
@@ -326,7 +327,7 @@ def _fit(
         rank=trainer.global_rank,
         ranks=trainer.world_size,
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.
         warnings.filterwarnings("ignore", module="lightning")
         try:
