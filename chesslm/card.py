@@ -22,6 +22,15 @@ TEXTS = {
 }
 """What text is in the notations that do not write UCI, with an example."""
 
+CURVES = {
+    "val_bits_per_move": ("bits a move", "{:.2f}"),
+    "val_legal_argmax": ("greedy move legal", "{:.1%}"),
+    "val_bits_per_byte": ("bits a byte", "{:.3f}"),
+    "val_bits_per_target": ("bits a target", "{:.2f}"),
+    "val_exact": ("exact", "{:.1%}"),
+}
+"""What a learning curve shows, and how it is written."""
+
 
 def model_card(about: dict[str, Any]) -> str:
     """The text of a model card; what ``about`` does not say is left out."""
@@ -87,6 +96,7 @@ def _card(
         "",
         *_how(about),
         *(["## Figures", "", figures(validation), ""] if validation else []),
+        *_curve(about.get("curve") or []),
         "## Use",
         "",
         *use,
@@ -153,7 +163,7 @@ def _how(about: dict[str, Any]) -> list[str]:
     rows = [
         ("parameters", f"{about['parameters']:,}"),
         ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads"),
-        ("trained for", f"{trained['minutes']:.0f} minutes on {_device(trained)}"),
+        ("trained for", f"{trained['minutes']:.0f} minutes{_legs(trained)} on {_device(trained)}"),
         ("seen", f"{trained['tokens']:,} tokens in {trained['games']:,} {unit}, {trained['steps']:,} steps"),
         ("data", f"{games['games']:,} {unit}, {games['tokens']:,} tokens; SHA-256 `{dataset['sha256']}`"),
         *(("source", f"{s['name']}, SHA-256 `{s['sha256']}`") for s in dataset.get("sources") or ()),
@@ -163,6 +173,26 @@ def _how(about: dict[str, Any]) -> list[str]:
     ]
     table = ["## How it was made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     return [*table, "", "The whole recipe is in `chesslm.json`.", ""]
+
+
+def _legs(trained: dict[str, Any]) -> str:
+    return f" in {trained['legs']} legs" if trained.get("legs") else ""
+
+
+def _curve(points: list[dict[str, float]]) -> list[str]:
+    """The learning curve as a table; a single point is none."""
+    if len(points) < 2:
+        return []
+    names = [name for name in CURVES if name in points[0]]
+    rows = [("minutes", "million tokens", *(CURVES[name][0] for name in names)), ("---",) * (len(names) + 2)]
+    for point in points:
+        figures = (CURVES[name][1].format(point[name]) for name in names)
+        rows.append((f"{point['minutes']:.0f}", f"{point['tokens'] / 1e6:.1f}", *figures))
+    return ["## Learning curve", "", "On validation data, in the course of training.", "", *map(_line, rows), ""]
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _device(trained: dict[str, Any]) -> str:

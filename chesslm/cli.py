@@ -210,18 +210,18 @@ def train(
 
     budget = {"max_steps": max_steps, "max_tokens": max_tokens, "max_minutes": max_minutes}
     chosen = config.read_recipe(recipe) if recipe else config.Recipe()
-    if size is not None:
-        chosen = config.with_size(chosen, size)
-    plain = {**budget, "seed": seed, "precision": precision, "track": track}
+    chosen = chosen if size is None else config.with_size(chosen, size)
+    legs = () if any(budget.values()) else None  # a budget that is given replaces those of the recipe
+    plain = {**budget, "legs": legs, "seed": seed, "precision": precision, "track": track}
     given = {f"train.{name}": value for name, value in plain.items()}
     given |= {"init.model": init, "init.keep_layers": keep_layers, "init.freeze": freeze}
     for key, value in given.items():
         if value is not None:
             chosen = config.changed(chosen, key, value)
     chosen = config.with_settings(chosen, settings or [])
-    from chesslm.train import train
+    from chesslm.legs import train_recipe
 
-    train(data, out, chosen, save_steps, resume, device, devices, logger, quiet)
+    train_recipe(data, out, chosen, save_steps, resume, device, devices, logger, quiet)
 
 
 @app.command()

@@ -25,6 +25,7 @@ class ModelConfig:
         heads: attention heads a block; must divide the width.
         context: positions; 0 takes the notation's own.
         dropout: everywhere that GPT-2 has it.
+        sinusoids: the embeddings of positions begin as sinusoids, and not at random; they are trained all the same.
     """
 
     layers: int = 8
@@ -32,6 +33,7 @@ class ModelConfig:
     heads: int = 8
     context: int = 0
     dropout: float = 0.0
+    sinusoids: bool = True
 
 
 SIZES = {
@@ -52,6 +54,7 @@ class TrainConfig:
         learning_rate: peak, of AdamW.
         muon_learning_rate: peak, of Muon.
         weight_decay: of matrices and embeddings.
+        spelling: whether tokens share what is learned of the pieces of text in them (``spelling``); text never does.
         batch_tokens: a batch holds at most this many tokens, padding included; gradients are averaged over it.
         accumulate: parts in which a batch passes through the model, for less memory; what is learned is the same.
         warmup: share of the budget during which the rate rises linearly from 0.
@@ -64,6 +67,8 @@ class TrainConfig:
             run ends; the best weights are kept. 0: never.
         max_steps, max_tokens, max_minutes: the budget; 0 is none, and the first one reached ends the run. Tokens
             are real ones, without padding.
+        legs: minutes of each leg of a long training, instead of a budget (``legs``): the rate is held in all but the
+            last one, and falls all through that.
         precision: auto, fp32 or bf16.
         compile: the body of the model, by torch.compile.
         val_every: steps between two measurements on the validation games; 0: only at the end.
@@ -77,6 +82,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     muon_learning_rate: float = 0.02
     weight_decay: float = 0.0
+    spelling: bool = True
     batch_tokens: int = 4096
     accumulate: int = 1
     warmup: float = 0.02
@@ -89,6 +95,7 @@ class TrainConfig:
     max_steps: int = 0
     max_tokens: int = 0
     max_minutes: float = 0.0
+    legs: tuple[float, ...] = ()
     precision: str = "auto"
     compile: bool = False
     val_every: int = 500
@@ -107,6 +114,7 @@ class InitConfig:
         keep_layers: the first so many; 0: all.
         freeze: ``none``, ``body`` or ``embeddings``: what is not trained.
         shuffle: permute the weights within each tensor, as a control.
+        goes_on: that model's training goes on: in the same data, where it stopped (``legs``).
     """
 
     model: str = ""
@@ -114,6 +122,7 @@ class InitConfig:
     keep_layers: int = 0
     freeze: str = "none"
     shuffle: bool = False
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,12 +200,15 @@ def changed(recipe: Recipe, key: str, value: Any) -> Recipe:
     try:
         if wanted is bool and isinstance(value, str):
             new = {"true": True, "false": False}.get(value.lower())
+        elif wanted is tuple:
+            new = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
         else:
             new = wanted(value) if isinstance(value, str) or wanted is float else value
     except (TypeError, ValueError):
         new = None
     if type(new) is not wanted:
-        raise InputError(f"setting {key} takes {wanted.__name__}, not {value!r}")
+        kind = "a list of numbers" if wanted is tuple else wanted.__name__
+        raise InputError(f"setting {key} takes {kind}, not {value!r}")
     result = replace(recipe, **{section: replace(part, **{name: new})})
     _check(result)
     return result
@@ -243,6 +255,8 @@ def _check(recipe: Recipe) -> None:
     ):
         if not getattr(train, name) >= 0:
             raise InputError(f"setting train.{name} must be 0 or more")
+    if any(not minutes > 0 for minutes in train.legs):
+        raise InputError("setting train.legs is the minutes of each leg, above 0")
     if train.hints > 1:
         raise InputError("setting train.hints is a share, from 0 to 1")
     for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):

@@ -53,6 +53,7 @@ class GameBatches:
         games: train on a seeded sample of so many; 0: on all. A smaller sample lies in a larger one.
         parts: of this process's share of a batch.
         rank, ranks: this process, and how many share each batch.
+        skip: batches that an earlier leg of the training has taken.
     """
 
     split: Split
@@ -64,8 +65,14 @@ class GameBatches:
     parts: int = 1
     rank: int = 0
     ranks: int = 1
+    skip: int = 0
     epoch: int = field(default=0, init=False)
     batch: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.batch = self.skip
+        while self.batch and self.batch >= (size := len(self.plan(self.epoch))):
+            self.epoch, self.batch = self.epoch + 1, self.batch - size
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while True:

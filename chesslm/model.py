@@ -7,6 +7,7 @@ A checkpoint folder is what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load 
 import copy
 import ctypes
 import json
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,24 @@ def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer | TextTokenizer, seed:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GPT2LMHeadModel(config)
+        model = GPT2LMHeadModel(config)
+    if shape.sinusoids:
+        positions = model.transformer.wpe.weight
+        positions.data = sinusoids(*positions.shape) * math.sqrt(2) * config.initializer_range
+    return model
+
+
+def sinusoids(positions: int, width: int, longest: float = 2000.0) -> torch.Tensor:
+    """Sines and cosines of positions, of wavelengths from 2 pi to 2 pi ``longest`` (Vaswani et al. 2017, section 3.5).
+
+    Late positions are in few games; this way a model need not learn each of them by itself.
+
+    Returns:
+        Shape (positions, width).
+    """
+    frequencies_F = longest ** (-torch.arange(0, width, 2) / width)
+    angles_TF = torch.arange(positions)[:, None] * frequencies_F
+    return torch.stack((angles_TF.sin(), angles_TF.cos()), -1).flatten(1)[:, :width]
 
 
 def parameters(model: torch.nn.Module) -> int:

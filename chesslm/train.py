@@ -43,13 +43,13 @@ from chesslm.model import (
     save_checkpoint,
 )
 from chesslm.optim import CUT, make_optimizer, rate
-from chesslm.provenance import describe, revision
-from chesslm.recorder import Measure, Recorder, open_events
+from chesslm.provenance import Before, before_this_leg, describe, revision
+from chesslm.recorder import Recorder, measure_of, open_events, track_of
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset, open_dataset
+from chesslm.spelling import pieces_of, spell
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
-from chesslm.validation import score_targets, some_pairs, validate, validate_pairs, validate_prose
 
 HEAD_POSITIONS = 1024
 COUNTERS = ("steps", "tokens", "games", "cuts", "minutes")
@@ -78,9 +78,9 @@ def loss_sum(model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Ten
 class ChessModule(L.LightningModule):
     """A causal language model with its loss, optimizer and schedule; counts steps, tokens, games and minutes."""
 
-    def __init__(self, model: PreTrainedModel, train: TrainConfig) -> None:
+    def __init__(self, model: PreTrainedModel, train: TrainConfig, pieces: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.model, self.settings = model, train
+        self.model, self.settings, self._pieces = model, train, pieces
         self.steps = self.tokens = self.games = self.cuts = 0
         self.minutes = self.nats = 0.0
         self._begins = True
@@ -100,7 +100,7 @@ class ChessModule(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's."""
-        return make_optimizer(self.model, self.settings)
+        return make_optimizer(self.model, self.settings, self._pieces)
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
         """Clip by norm; Lightning itself refuses to beside a fused AdamW in bf16, where nothing is scaled."""
@@ -197,10 +197,12 @@ def train(
         raise InputError("--track target is for pairs; make a dataset of them with chesslm prepare --pairs")
     first = not getattr(rank_zero_only, "rank", 0)
     quiet = quiet or not first
-    model, recipe, started = _begin(recipe, tokenizer, quiet)
+    pieces = pieces_of(tokenizer) if recipe.train.spelling else None
+    model, recipe, started = _begin(recipe, tokenizer, pieces, quiet)
     if kept and kept.initial != started.get("sha256"):
         raise InputError(f"{out}: this run was begun from other weights of {recipe.init.model}; begin it anew")
-    module = ChessModule(model, recipe.train)
+    before = before_this_leg(recipe, dataset)
+    module = ChessModule(model, recipe.train, pieces)
     run = kept or RunFolder(out / "run", recipe, save_steps, started.get("sha256"))
     if not kept and first:
         run.create(dataset.sha256)
@@ -211,7 +213,7 @@ def train(
             "chesslm": __version__,
             "revision": code,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **describe(module, shown, dataset, where),
+            **describe(module, shown, dataset, where, before, run.metrics.path),
             **({"init": started} if started else {}),
             "validation": validation,
         }
@@ -221,10 +223,10 @@ def train(
     shown = replace(recipe, init=replace(recipe.init, model=started["model"])) if started else recipe
     code = revision()  # now: the files may change while the run goes on
 
-    measures = (_measure(dataset, recipe.train), _track(dataset, recipe.train)) if first else (None, None)
+    measures = (measure_of(dataset, recipe.train), track_of(dataset, recipe.train)) if first else (None, None)
     recorder = Recorder(run, dataset, *measures, autocast, keep, quiet, open_events(run, logger) if first else None)
     if not _already_done(module, run, recorder):
-        _fit(module, run, recorder, dataset, where, precision, devices)
+        _fit(module, run, recorder, dataset, where, precision, devices, before)
         if not first:
             return out
         recorder.raise_if_stopped(out)
@@ -236,38 +238,20 @@ def train(
 
 
 def _begin(
-    recipe: Recipe, tokenizer: GameTokenizer | TextTokenizer, quiet: bool
+    recipe: Recipe, tokenizer: GameTokenizer | TextTokenizer, pieces: torch.Tensor | None, quiet: bool
 ) -> tuple[PreTrainedModel, Recipe, dict[str, Any]]:
     """The model to train, the recipe with its shape, and what it started from."""
     if not recipe.init.model:
-        return new_gpt2(recipe.model, tokenizer, recipe.train.seed), recipe, {}
+        fresh = new_gpt2(recipe.model, tokenizer, recipe.train.seed)
+        if pieces is not None:
+            spell(fresh.transformer.wte.weight, pieces, fresh.config.initializer_range, recipe.train.seed)
+        return fresh, recipe, {}
     from chesslm.transplant import start_from
 
     started = start_from(recipe.init, recipe.model, tokenizer, recipe.train.seed)
     if not quiet:
         print(", ".join(f"{name} {value}" for name, value in started.kept.items() if name != "sha256"), file=sys.stderr)
     return started.model, replace(recipe, model=started.shape), started.kept
-
-
-def _measure(dataset: Dataset, settings: TrainConfig) -> Measure:
-    """What is measured on the validation split while training."""
-    split, games = dataset.splits["val"], settings.val_games
-    if dataset.is_text:
-        validate_text = validate_pairs if dataset.is_pairs else validate_prose
-        return lambda logits_of, context: validate_text(logits_of, split, games, context)
-    return lambda logits_of, context: validate(logits_of, dataset.tokenizer, split, games, context)
-
-
-def _track(dataset: Dataset, settings: TrainConfig) -> Measure | None:
-    """What is followed all along."""
-    if not settings.track:
-        return None
-    if settings.track == "target":
-        split, pairs = dataset.splits["val"], settings.val_games
-        return lambda logits_of, context: score_targets(logits_of, some_pairs(split, pairs, context)).figures()
-    from chesslm.eval.tracking import track_sinks
-
-    return track_sinks(dataset)
 
 
 def _already_done(module: ChessModule, run: RunFolder, recorder: Recorder) -> bool:
@@ -291,6 +275,7 @@ def _fit(
     where: torch.device,
     precision: torch.dtype,
     devices: int,
+    before: Before,
 ) -> None:
     settings = module.settings
     keep_freed_memory()
@@ -326,6 +311,7 @@ def _fit(
         parts=settings.accumulate,
         rank=trainer.global_rank,
         ranks=trainer.world_size,
+        skip=before.steps,
     )
     with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.

@@ -103,9 +103,8 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
         "shuffled": init.shuffle,
         "frozen": init.freeze,
     }
-    taken = ModelConfig(
-        config.num_hidden_layers, config.hidden_size, config.num_attention_heads, context, shape.dropout
-    )
+    layers, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
+    taken = ModelConfig(layers, width, heads, context, shape.dropout, sinusoids=False)
     return Started(model, taken, kept)
 
 

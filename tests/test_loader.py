@@ -141,3 +141,11 @@ def test_no_game_sees_another(split: Split) -> None:
         single = [loss_sum(model, torch.from_numpy(pad_rows([game])), asked([game])) for game in games]
         assert tokens == sum(n for _, n in single) == sum(len(game) - 1 for game in games)
         assert float(total) == pytest.approx(sum(float(part) for part, _ in single), rel=1e-5)
+
+
+def test_a_later_leg_takes_the_games_that_the_earlier_ones_did_not(split: Split) -> None:
+    whole = GameBatches(split, 700, context=512, seed=3)
+    epoch = len(whole.plan(0))
+    expected = take(whole, 2 * epoch + 10)
+    for skip in (1, epoch - 1, epoch, epoch + 1, epoch + len(whole.plan(1)) + 2):
+        assert take(GameBatches(split, 700, context=512, seed=3, skip=skip), 5) == expected[skip : skip + 5]

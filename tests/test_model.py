@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -273,3 +274,12 @@ def test_devices_and_precisions_are_known_by_name():
     assert resolve_precision("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
     with pytest.raises(InputError, match="unknown precision 'fp16'; precisions are auto, fp32 and bf16"):
         resolve_precision("fp16", torch.device("cpu"))
+
+
+def test_fresh_positions_are_sinusoids_of_the_usual_size() -> None:
+    made = [new_gpt2(replace(SHAPE, sinusoids=on), get_tokenizer("uci-move"), seed=1) for on in (True, False)]
+    smooth, random = (model.transformer.wpe.weight.detach() for model in made)
+    assert float(smooth.std()) == pytest.approx(float(random.std()), rel=0.1)
+    near, far = ((smooth[step:] * smooth[:-step]).sum(1).mean() for step in (1, 60))
+    assert near > 2 * far.abs() and near > 0.8 * (smooth * smooth).sum(1).mean()
+    assert torch.equal(made[0].transformer.wte.weight, made[1].transformer.wte.weight)

@@ -27,7 +27,7 @@ from chesslm.eval.asking import Question, ask
 from chesslm.eval.scorers import ModelScorer
 from chesslm.learning import read_curve
 from chesslm.model import load_model, new_gpt2
-from chesslm.optim import MuonAdamW, make_optimizer, rate
+from chesslm.optim import Together, make_optimizer, rate
 from chesslm.recorder import is_tracked
 from chesslm.run import COLUMNS, RunFolder
 from chesslm.shards import open_dataset
@@ -263,7 +263,7 @@ def test_the_schedule() -> None:
 def test_every_parameter_has_one_optimizer() -> None:
     model = new_gpt2(SHAPE, get_tokenizer("uci-square"), seed=1)
     optimizer = make_optimizer(model, TrainConfig())
-    assert isinstance(optimizer, MuonAdamW)
+    assert isinstance(optimizer, Together)
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
     muon = {id(p) for group in optimizer.parts[0].param_groups for p in group["params"]}
@@ -294,8 +294,11 @@ def test_parts_of_a_batch_and_several_processes_learn_the_same(tiny_dataset: Pat
     for name in ("parts", "two"):
         assert curve(tmp_path / name) == pytest.approx(expected, rel=1e-4)
         last = [rows(tmp_path / each)[-1] for each in ("one", name)]
-        for column in ("step", "tokens", "games", "val_legal_argmax"):
+        for column in ("step", "tokens", "games", "val_plies"):
             assert last[0][column] == last[1][column]
+        # Sums in another order round otherwise; where two moves are level that shows in the greedy one.
+        bits = [float(each["val_bits_per_move"]) for each in last]
+        assert bits[1] == pytest.approx(bits[0], rel=1e-4)
         about = json.loads((tmp_path / name / "chesslm.json").read_text())
         assert about["trained"]["games"] == int(last[0]["games"])
 

@@ -1,0 +1,56 @@
+"""Long training as a chain of legs, so that many hours fit into evenings and no hour is lost.
+
+    OUT-leg-1/   a checkpoint like any other; its rate was held to the end, so that it can go on
+    OUT-leg-2/   starts from the weights of leg 1, warms up anew, and goes on in the data where that one stopped
+    OUT/         the last leg: its rate falls all the way
+
+A leg needs no more than the checkpoint of the one before, in bf16, and the same dataset: it can be run on another day
+or by somebody else.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chesslm import files
+from chesslm.config import Recipe
+from chesslm.errors import InputError
+from chesslm.train import train
+
+
+def train_recipe(
+    data: Path, out: Path, recipe: Recipe, save_steps: str | None = None, resume: bool = False, *options: Any
+) -> Path:
+    """Train a recipe, in one run or leg after leg.
+
+    Args:
+        data: the dataset folder, the same for all legs.
+        out: the checkpoint folder to make.
+        recipe: with ``train.legs`` or without.
+        save_steps: as for ``train``.
+        resume: go on from what is there: a run that was stopped, or legs that are finished.
+        options: further arguments of ``train``.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: as ``train`` does; and without ``resume``, if any leg is there already.
+    """
+    legs = recipe.train.legs
+    if not legs:
+        return train(data, out, recipe, save_steps, resume, *options)
+    folders = [*(out.with_name(f"{out.name}-leg-{number}") for number in range(1, len(legs))), out]
+    if not resume:
+        for folder in folders:
+            files.check_new(folder)
+    done = max((number for number, folder in enumerate(folders, 1) if (folder / "chesslm.json").is_file()), default=0)
+    if done == len(legs):
+        raise InputError(f"{out}: all legs are finished; nothing to resume")
+    for number in range(done, len(legs)):
+        # Held in all legs but the last one, in which it falls all the way.
+        settings = replace(recipe.train, max_minutes=legs[number], decay=float(number == len(legs) - 1))
+        init = replace(recipe.init, model=str(folders[number - 1]), goes_on=True) if number else recipe.init
+        stopped = (folders[number] / "run" / "recipe.json").is_file()
+        train(data, folders[number], replace(recipe, train=settings, init=init), save_steps, stopped, *options)
+    return out
