@@ -274,7 +274,7 @@ def among(asked: list[float], everything: list[float], n: int) -> float:
 def random_model(notation: str, context: int = 256, seed: int = 3) -> ModelScorer:
     """A model of random weights, scaled up until it has strong opinions."""
     tokenizer = tokenizer_of(notation)
-    model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, context=context), tokenizer, seed).eval()
+    model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, context=context, sinusoids=False), tokenizer, seed).eval()
     with torch.no_grad():
         for weights in model.parameters():
             if weights.ndim == 2:

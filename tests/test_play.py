@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("fresh")
     for notation in NOTATIONS:
         tokenizer = tokenizer_of(notation)
-        model = new_gpt2(ModelConfig(layers=2, width=32, heads=2), tokenizer, seed=1)
+        model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, sinusoids=False), tokenizer, seed=1)
         with torch.no_grad():
             model.transformer.wte.weight *= 20
         save_checkpoint(model, tokenizer, root / f"fresh-{notation}", {"notation": notation})

@@ -100,7 +100,9 @@ def guided(model: LoadedModel) -> Guided:
 def opinionated(notation: str, context: int = 0) -> LoadedModel:
     """A model of random weights, scaled up until it has strong opinions."""
     tokenizer = get_tokenizer(notation)
-    model = new_gpt2(ModelConfig(layers=2, width=32, heads=2, context=context), tokenizer, seed=3).eval()
+    model = new_gpt2(
+        ModelConfig(layers=2, width=32, heads=2, context=context, sinusoids=False), tokenizer, seed=3
+    ).eval()
     with torch.no_grad():
         for weights in model.parameters():
             if weights.ndim == 2:
@@ -349,7 +351,8 @@ def test_the_games_of_a_slow_loop(
         assert (max(game.written for game in games) >= 20) == legally
         if not legally:
             assert write_games(ScorerStepper(ModelScorer(model)), OPENINGS) == games
-            assert {game.ending for game in games} == {Ending.ILLEGAL}
+            # A trained model may write the few plies that a long opening leaves it without a mistake.
+            assert Ending.ILLEGAL in {game.ending for game in games} <= {Ending.ILLEGAL, Ending.BROKEN_OFF}
 
 
 # Draws
