@@ -21,7 +21,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from transformers import GPT2LMHeadModel
 from transformers.activations import ACT2FN
 
@@ -30,10 +29,11 @@ from chesslm.attention import attention_for_training
 from chesslm.config import Recipe, changed, read_recipe
 from chesslm.loader import GameBatches
 from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers
-from chesslm.optim import Together, make_optimizer, rate
+from chesslm.optim import Together, make_optimizer, rate, set_rates
 from chesslm.provenance import revision
+from chesslm.seeds import pooled
 from chesslm.shards import Dataset, Split, open_dataset
-from chesslm.spelling import pieces_of, spell
+from chesslm.spelling import pieces_of
 from chesslm.tables import markdown_table
 from chesslm.train import loss_sum
 from chesslm.validation import validate
@@ -128,9 +128,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
     """A model trained with an idea, seconds, and steps."""
     tokenizer = data["masters"].tokenizer
     pieces = pieces_of(tokenizer) if recipe.train.spelling else None
-    model = new_gpt2(recipe.model, tokenizer, recipe.train.seed)
-    if pieces is not None:
-        spell(model.transformer.wte.weight, pieces, model.config.initializer_range, recipe.train.seed)
+    model = new_gpt2(recipe.model, tokenizer, recipe.train.seed, pieces)
     idea.model(model)
     optimizer = make_optimizer(model.train(), recipe.train, pieces)
     idea.optimizer(cast(Together, optimizer))
@@ -144,8 +142,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
         while (done := sum(seen.values())) < tokens:
             kind = "random" if seen["random"] < idea.share * (done + 1) else "masters"
             batch = next(batches[kind])
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate(done / tokens, settings)
+            set_rates(optimizer, rate(done / tokens, settings))
             optimizer.zero_grad()
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 total, count = loss_sum(model, batch["ids"], batch["targets"])
@@ -173,9 +170,7 @@ def known(model: GPT2LMHeadModel, dataset: Dataset) -> dict[str, float]:
     plies = np.array([each["val_plies"] for each in found])
     shares, bits = (np.array([each[name] for each in found]) for name in ("val_legal_argmax", "val_bits_per_move"))
     legal = float((shares * plies).sum() / plies.sum())
-    half = (
-        student.ppf(0.975, len(found) - 1) * np.std((shares - legal) * plies / plies.mean(), ddof=1) / len(found) ** 0.5
-    )
+    half = pooled([(shares - legal) * plies / plies.mean()]).half(len(found))
     return {
         "legal": legal,
         "low": legal - half,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chesslm.notation import PAIRS, PROSE
+from chesslm.tables import markdown_table
 
 HEADER = """---
 license: {license}
@@ -184,15 +185,17 @@ def _curve(points: list[dict[str, float]]) -> list[str]:
     if len(points) < 2:
         return []
     names = [name for name in CURVES if name in points[0]]
-    rows = [("minutes", "million tokens", *(CURVES[name][0] for name in names)), ("---",) * (len(names) + 2)]
-    for point in points:
-        figures = (CURVES[name][1].format(point[name]) for name in names)
-        rows.append((f"{point['minutes']:.0f}", f"{point['tokens'] / 1e6:.1f}", *figures))
-    return ["## Learning curve", "", "On validation data, in the course of training.", "", *map(_line, rows), ""]
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    titles = ("minutes", "million tokens", *(CURVES[name][0] for name in names))
+    rows = [
+        (
+            f"{point['minutes']:.0f}",
+            f"{point['tokens'] / 1e6:.1f}",
+            *(CURVES[name][1].format(point[name]) for name in names),
+        )
+        for point in points
+    ]
+    table = markdown_table(titles, rows, words=len(titles))
+    return ["## Learning curve", "", "On validation data, in the course of training.", "", *table, ""]
 
 
 def _device(trained: dict[str, Any]) -> str:

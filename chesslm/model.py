@@ -21,6 +21,7 @@ from chesslm.card import model_card
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError, first_line
 from chesslm.notation import PAIRS, PROSE
+from chesslm.spelling import spell
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
 from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
@@ -28,8 +29,16 @@ from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
 DEFAULT_MODEL = "checkpoints/chesslm-small"
 
 
-def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer | TextTokenizer, seed: int) -> GPT2LMHeadModel:
+def new_gpt2(
+    shape: ModelConfig, tokenizer: GameTokenizer | TextTokenizer, seed: int, pieces: torch.Tensor | None = None
+) -> GPT2LMHeadModel:
     """A GPT-2 with fresh weights.
+
+    Args:
+        shape: of the model.
+        tokenizer: whose vocabulary, special tokens and context it has.
+        seed: of the weights.
+        pieces: of the tokens (``spelling.pieces_of``), for embeddings that are alike where tokens share them.
 
     Raises:
         InputError: the heads do not divide the width.
@@ -58,6 +67,8 @@ def new_gpt2(shape: ModelConfig, tokenizer: GameTokenizer | TextTokenizer, seed:
     if shape.sinusoids:
         positions = model.transformer.wpe.weight
         positions.data = sinusoids(*positions.shape) * math.sqrt(2) * config.initializer_range
+    if pieces is not None:
+        spell(model.transformer.wte.weight, pieces, config.initializer_range, seed)
     return model
 
 

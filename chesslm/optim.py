@@ -101,3 +101,9 @@ def rate(progress: float, train: TrainConfig) -> float:
     if left < train.decay:
         return train.final + (1.0 - train.final) * max(left, 0.0) / train.decay
     return 1.0
+
+
+def set_rates(optimizer: Optimizer, share: float) -> None:
+    """Give each group a share of its peak rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share

@@ -42,12 +42,12 @@ from chesslm.model import (
     resolve_precision,
     save_checkpoint,
 )
-from chesslm.optim import CUT, make_optimizer, rate
+from chesslm.optim import CUT, make_optimizer, rate, set_rates
 from chesslm.provenance import Before, before_this_leg, describe, revision
 from chesslm.recorder import Recorder, measure_of, open_events, track_of
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset, open_dataset
-from chesslm.spelling import pieces_of, spell
+from chesslm.spelling import pieces_of
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
 
@@ -132,9 +132,7 @@ class ChessModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates for this step."""
-        share = rate(self.progress(), self.settings) * CUT**self.cuts
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group["peak"] * share
+        set_rates(self.trainer.optimizers[0], rate(self.progress(), self.settings) * CUT**self.cuts)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters and the state of the random numbers."""
@@ -242,10 +240,7 @@ def _begin(
 ) -> tuple[PreTrainedModel, Recipe, dict[str, Any]]:
     """The model to train, the recipe with its shape, and what it started from."""
     if not recipe.init.model:
-        fresh = new_gpt2(recipe.model, tokenizer, recipe.train.seed)
-        if pieces is not None:
-            spell(fresh.transformer.wte.weight, pieces, fresh.config.initializer_range, recipe.train.seed)
-        return fresh, recipe, {}
+        return new_gpt2(recipe.model, tokenizer, recipe.train.seed, pieces), recipe, {}
     from chesslm.transplant import start_from
 
     started = start_from(recipe.init, recipe.model, tokenizer, recipe.train.seed)
