@@ -2,7 +2,7 @@
 
 The fused kernel of torch saves memory that games do not need, and its backward pass in bf16 is slow on a CPU: 55 ms
 forward and back for 40 games of 100 tokens (8 heads of 32) on two cores of a Zen 4 server, where this takes 11 ms;
-training at ``small`` is 1.4 times as fast (benchmarks/train.py). The result is the same but for rounding.
+a loop that trains ``small`` took 4,296 tokens a second instead of 3,005. The result is the same but for rounding.
 """
 
 from collections.abc import Generator

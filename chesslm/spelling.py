@@ -6,7 +6,7 @@ word vectors with subword information", eq. 2) a token's embedding is the sum of
 pieces: here the squares in it, the first and the second one apart, and its other characters.
 
 That sum is linear, so nothing of it is left in the model: what a step does to the vectors of pieces is at once added to
-the rows of the tokens, and the result is a plain GPT-2. What it buys is in docs/findings.md.
+the rows of the tokens, and the result is a plain GPT-2. What it buys: benchmarks/ideas.py.
 """
 
 import re

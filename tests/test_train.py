@@ -299,6 +299,8 @@ def test_parts_of_a_batch_and_several_processes_learn_the_same(tiny_dataset: Pat
         # Sums in another order round otherwise; where two moves are level that shows in the greedy one.
         bits = [float(each["val_bits_per_move"]) for each in last]
         assert bits[1] == pytest.approx(bits[0], rel=1e-4)
+        legal = [float(each["val_legal_argmax"]) * int(each["val_plies"]) for each in last]
+        assert abs(legal[1] - legal[0]) <= 2
         about = json.loads((tmp_path / name / "chesslm.json").read_text())
         assert about["trained"]["games"] == int(last[0]["games"])
 
