@@ -14,6 +14,7 @@ Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 """
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -186,6 +187,9 @@ def train(
     if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
         raise InputError("no budget: give --max-minutes, --max-tokens or --max-steps")
     precision = resolve_precision(recipe.train.precision, where)
+    # It would say so itself at the first step, in a hundred lines.
+    if recipe.train.compile and where.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        raise InputError("train.compile needs a C++ compiler: install g++, or name one in CXX")
     tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
         raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
@@ -311,6 +315,8 @@ def _fit(
     with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.
         warnings.filterwarnings("ignore", module="lightning")
+        # The cache of masks in attention.py: that it is passed by does no harm.
+        warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
         try:
             trainer.fit(
                 module,
