@@ -14,15 +14,14 @@ import argparse
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from changes import IDEAS, Idea
 from transformers import GPT2LMHeadModel
-from transformers.activations import ACT2FN
 
 from chesslm import files
 from chesslm.attention import attention_for_training
@@ -35,93 +34,10 @@ from chesslm.seeds import pooled
 from chesslm.shards import Dataset, Split, open_dataset
 from chesslm.spelling import pieces_of
 from chesslm.tables import markdown_table
-from chesslm.train import loss_sum
 from chesslm.validation import validate
 
 KINDS = ("masters", "random")
 BLOCKS, BLOCK_GAMES = 20, 20
-
-
-@dataclass(frozen=True)
-class Idea:
-    """One thing that is changed.
-
-    Attributes:
-        predicted: what was expected of it, before.
-        settings: of the recipe.
-        share: of the tokens that are of random games.
-        model: done to the fresh model.
-        optimizer: done to the fresh optimizer.
-    """
-
-    predicted: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    share: float = 0.3
-    model: Callable[[GPT2LMHeadModel], None] = lambda model: None
-    optimizer: Callable[[Together], None] = lambda optimizer: None
-
-
-def _activation(name: str) -> Callable[[GPT2LMHeadModel], None]:
-    def change(model: GPT2LMHeadModel) -> None:
-        model.config.activation_function = name
-        for block in model.transformer.h:
-            cast(Any, block).mlp.act = ACT2FN[name]
-
-    return change
-
-
-def _zero_outputs(model: GPT2LMHeadModel) -> None:
-    for name, parameter in model.named_parameters():
-        if name.endswith("c_proj.weight"):
-            torch.nn.init.zeros_(parameter)
-
-
-def _muon(**settings: float) -> Callable[[Together], None]:
-    def change(optimizer: Together) -> None:
-        for group in optimizer.parts[0].param_groups:
-            group.update(settings)
-
-    return change
-
-
-def _embedding_rate(times: float) -> Callable[[Together], None]:
-    def change(optimizer: Together) -> None:
-        group = optimizer.parts[1].param_groups[0]
-        group["peak"] *= times
-
-    return change
-
-
-def _shape(layers: int, width: int, heads: int) -> dict[str, Any]:
-    return {"model.layers": layers, "model.width": width, "model.heads": heads}
-
-
-IDEAS = {
-    "the recipe": Idea(""),
-    "seed 2": Idea("", {"train.seed": 2}),
-    "seed 3": Idea("", {"train.seed": 3}),
-    "tokens alone, without their squares": Idea(
-        "worse: a move's two squares are most of its meaning", {"train.spelling": False}
-    ),
-    "positions at random": Idea("a little worse, late in games", {"model.sinusoids": False}),
-    "AdamW alone": Idea("worse, as in a pilot", {"train.optimizer": "adamw"}),
-    "Muon at 0.01": Idea("worse: too slow", {"train.muon_learning_rate": 0.01}),
-    "Muon at 0.04": Idea("better in so few steps", {"train.muon_learning_rate": 0.04}),
-    "AdamW at 0.004": Idea("level", {"train.learning_rate": 4e-3}),
-    "embeddings three times as fast": Idea("better: rare moves get few gradients", optimizer=_embedding_rate(3)),
-    "batches of 4,096 tokens": Idea("worse: half the steps", {"train.batch_tokens": 4096}),
-    "batches of 1,024 tokens": Idea("a little better a token, too slow a step", {"train.batch_tokens": 1024}),
-    "deep: 8 layers of 256": Idea("better: a board is built up in steps", _shape(8, 256, 4)),
-    "wide: 3 layers of 384": Idea("worse: too shallow", _shape(3, 384, 6)),
-    "10 heads of 32": Idea("better: more pieces to look at", _shape(5, 320, 10)),
-    "squared ReLU": Idea("a little better, and cheaper", model=_activation("relu2")),
-    "outputs of blocks begin at zero": Idea("better in the first steps", model=_zero_outputs),
-    "three Newton-Schulz steps": Idea("level, and a tenth faster", optimizer=_muon(ns_steps=3)),
-    "momentum 0.9": Idea("better in so few steps", optimizer=_muon(momentum=0.9)),
-    "no weight decay": Idea("level: far from overfitting", {"train.weight_decay": 0.0}),
-    "no random games": Idea("better on human games, far worse on random ones", share=0.0),
-    "half random games": Idea("better on random games, worse on human ones", share=0.5),
-}
 
 
 def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) -> tuple[GPT2LMHeadModel, float, int]:
@@ -131,7 +47,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
     model = new_gpt2(recipe.model, tokenizer, recipe.train.seed, pieces)
     idea.model(model)
     optimizer = make_optimizer(model.train(), recipe.train, pieces)
-    idea.optimizer(cast(Together, optimizer))
+    idea.optimizer(model, cast(Together, optimizer))
     context, settings = tokenizer.context, recipe.train
     batches = {
         kind: iter(GameBatches(dataset.splits["train"], settings.batch_tokens, context, settings.seed))
@@ -143,9 +59,9 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
             kind = "random" if seen["random"] < idea.share * (done + 1) else "masters"
             batch = next(batches[kind])
             set_rates(optimizer, rate(done / tokens, settings))
-            optimizer.zero_grad()
+            model.zero_grad()
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                total, count = loss_sum(model, batch["ids"], batch["targets"])
+                total, count = idea.loss(model, tokenizer, batch, kind)
             (total / count).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()

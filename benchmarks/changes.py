@@ -1,0 +1,201 @@
+"""What ideas.py tries: each one a change to a recipe, to the fresh model, to its optimizer or to the loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import chess
+import torch
+import torch.nn.functional as F
+from torch.optim import Muon
+from transformers import GPT2LMHeadModel
+from transformers.activations import ACT2FN
+
+from chesslm import boards
+from chesslm.loader import NOT_ASKED
+from chesslm.optim import Together
+from chesslm.tokenizer import GameTokenizer
+from chesslm.train import loss_sum
+
+Loss = Callable[[GPT2LMHeadModel, GameTokenizer, dict[str, torch.Tensor], str], tuple[torch.Tensor, int]]
+"""Model, tokenizer, batch and kind of games -> summed loss in nats and the number of tokens that it is over."""
+
+
+def usual_loss(
+    model: GPT2LMHeadModel, _: GameTokenizer, batch: dict[str, torch.Tensor], kind: str
+) -> tuple[torch.Tensor, int]:
+    """The moves that were played."""
+    return loss_sum(model, batch["ids"], batch["targets"])
+
+
+@dataclass(frozen=True)
+class Idea:
+    """One thing that is changed.
+
+    Attributes:
+        predicted: what was expected of it, before.
+        settings: of the recipe.
+        share: of the tokens that are of random games.
+        model: done to the fresh model.
+        optimizer: done to the fresh optimizer.
+        loss: what is minimized.
+    """
+
+    predicted: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    share: float = 0.3
+    model: Callable[[GPT2LMHeadModel], None] = lambda model: None
+    optimizer: Callable[[GPT2LMHeadModel, Together], None] = lambda model, optimizer: None
+    loss: Loss = usual_loss
+
+
+def _activation(model: GPT2LMHeadModel, name: str) -> None:
+    model.config.activation_function = name
+    for block in model.transformer.h:
+        cast(Any, block).mlp.act = ACT2FN[name]
+
+
+def _zero_outputs(model: GPT2LMHeadModel) -> None:
+    for name, parameter in model.named_parameters():
+        if name.endswith("c_proj.weight"):
+            torch.nn.init.zeros_(parameter)
+
+
+@torch.no_grad()
+def _alike(model: GPT2LMHeadModel) -> None:
+    """Each position first looks at those with similar tokens: keys begin as queries (after Trockman and Kolter 2023,
+    "Mimetic initialization of self-attention layers")."""
+    for block in model.transformer.h:
+        weight = cast(Any, block).attn.c_attn.weight
+        width = len(weight)
+        weight[:, width : 2 * width] = weight[:, :width]
+
+
+@torch.no_grad()
+def _passed_on(model: GPT2LMHeadModel) -> None:
+    """Attention first copies what it looks at: values and outputs undo each other."""
+    for block in model.transformer.h:
+        attention = cast(Any, block).attn
+        width = len(attention.c_attn.weight)
+        turn, _ = torch.linalg.qr(torch.randn(width, width))
+        attention.c_attn.weight[:, 2 * width :] = 0.4 * turn
+        attention.c_proj.weight.copy_(0.4 * turn.T)
+
+
+def _untied(model: GPT2LMHeadModel) -> None:
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+
+
+def _muon(model: GPT2LMHeadModel, optimizer: Together, **settings: float) -> None:
+    for group in optimizer.parts[0].param_groups:
+        group.update(settings)
+
+
+def _embedding_rate(model: GPT2LMHeadModel, optimizer: Together, times: float) -> None:
+    optimizer.parts[1].param_groups[0]["peak"] *= times
+
+
+class _Views:
+    """Parts of a matrix as parameters of an optimizer, which share its memory."""
+
+    def __init__(self, matrix: torch.nn.Parameter, parts: int) -> None:
+        self.matrix = matrix
+        self.views = [torch.nn.Parameter(part) for part in matrix.data.chunk(parts, 1)]
+
+    def before_step(self) -> None:
+        assert self.matrix.grad is not None
+        for view, grad in zip(self.views, self.matrix.grad.chunk(len(self.views), 1), strict=True):
+            view.grad = grad
+
+    def after_step(self) -> None:
+        """Nothing is left to do."""
+
+
+def _apart(model: GPT2LMHeadModel, optimizer: Together) -> None:
+    """Muon on queries, keys and values as three matrices, not as one."""
+    (group,) = optimizer.parts[0].param_groups
+    views = [
+        _Views(matrix, 3 if matrix.shape[1] == 3 * matrix.shape[0] else 1)
+        for matrix in cast(list[Any], group["params"])
+    ]
+    settings = {key: value for key, value in group.items() if key != "params"}
+    optimizer.parts = [Muon([{**settings, "params": [v for each in views for v in each.views]}]), optimizer.parts[1]]
+    optimizer.spelled = [*optimizer.spelled, *cast(list[Any], views)]
+    optimizer.param_groups = [group for part in optimizer.parts for group in part.param_groups]
+
+
+def all_legal_moves(
+    model: GPT2LMHeadModel, tokenizer: GameTokenizer, batch: dict[str, torch.Tensor], kind: str
+) -> tuple[torch.Tensor, int]:
+    """In random games what the move was drawn from, every legal move alike, instead of what was drawn."""
+    if kind != "random":
+        return loss_sum(model, batch["ids"], batch["targets"])
+    ids_BT = batch["ids"]
+    hidden_BTD = model.transformer(ids_BT[:, :-1], use_cache=False).last_hidden_state
+    asked_BT = batch["targets"][:, 1:] != NOT_ASKED
+    chances_NV = F.log_softmax(model.lm_head(hidden_BTD[asked_BT]).float(), -1)
+    allowed = [
+        moves
+        for game, asked in zip(ids_BT.tolist(), asked_BT.sum(1).tolist(), strict=True)
+        for moves in _allowed(tokenizer, game[1 : asked + 1])
+    ]
+    rows = torch.tensor([row for row, moves in enumerate(allowed) for _ in moves])
+    columns = torch.tensor([move for moves in allowed for move in moves])
+    shares = torch.tensor([1 / len(moves) for moves in allowed for _ in moves])
+    return -(chances_NV[rows, columns] * shares).sum(), len(allowed)
+
+
+def _allowed(tokenizer: GameTokenizer, game: list[int]) -> list[list[int]]:
+    board, found = chess.Board(), list[list[int]]()
+    for token in game:
+        if tokenizer.is_special[token]:
+            found.append([token])
+            continue
+        found.append([tokenizer.ids[boards.code_move(code).uci()] for code in boards.legal_codes(board)])
+        board.push_uci(tokenizer.tokens[token])
+    return found
+
+
+def _shape(layers: int, width: int, heads: int) -> dict[str, Any]:
+    return {"model.layers": layers, "model.width": width, "model.heads": heads}
+
+
+IDEAS = {
+    "the recipe": Idea(""),
+    "seed 2": Idea("", {"train.seed": 2}),
+    "seed 3": Idea("", {"train.seed": 3}),
+    "tokens alone, without their squares": Idea(
+        "worse: a move's two squares are most of its meaning", {"train.spelling": False}
+    ),
+    "positions at random": Idea("a little worse, late in games", {"model.sinusoids": False}),
+    "AdamW alone": Idea("worse, as in a pilot", {"train.optimizer": "adamw"}),
+    "Muon at 0.01": Idea("worse: too slow", {"train.muon_learning_rate": 0.01}),
+    "Muon at 0.04": Idea("better in so few steps", {"train.muon_learning_rate": 0.04}),
+    "AdamW at 0.004": Idea("level", {"train.learning_rate": 4e-3}),
+    "embeddings three times as fast": Idea(
+        "better: rare moves get few gradients", optimizer=partial(_embedding_rate, times=3)
+    ),
+    "batches of 4,096 tokens": Idea("worse: half the steps", {"train.batch_tokens": 4096}),
+    "batches of 1,024 tokens": Idea("a little better a token, too slow a step", {"train.batch_tokens": 1024}),
+    "deep: 8 layers of 256": Idea("better: a board is built up in steps", _shape(8, 256, 4)),
+    "wide: 3 layers of 384": Idea("worse: too shallow", _shape(3, 384, 6)),
+    "10 heads of 32": Idea("better: more pieces to look at", _shape(5, 320, 10)),
+    "squared ReLU": Idea("a little better, and cheaper", model=partial(_activation, name="relu2")),
+    "outputs of blocks begin at zero": Idea("better in the first steps", model=_zero_outputs),
+    "keys begin as queries": Idea("better: moves that share a square see each other", model=_alike),
+    "values and outputs begin as copies": Idea("better: squares are passed on", model=_passed_on),
+    "embeddings and head apart": Idea(
+        "better: the square that a move leaves means another thing before and after it", model=_untied
+    ),
+    "queries, keys and values apart": Idea("a little better: they have little in common", optimizer=_apart),
+    "three Newton-Schulz steps": Idea("level, and a tenth faster", optimizer=partial(_muon, ns_steps=3)),
+    "momentum 0.9": Idea("better in so few steps", optimizer=partial(_muon, momentum=0.9)),
+    "no weight decay": Idea("level: far from overfitting", {"train.weight_decay": 0.0}),
+    "no random games": Idea("better on human games, far worse on random ones", share=0.0),
+    "half random games": Idea("better on random games, worse on human ones", share=0.5),
+    "every legal move of a random game": Idea(
+        "far better: thirty moves are learned from, not one", loss=all_legal_moves
+    ),
+}
