@@ -13,8 +13,10 @@ OUT, one a core. Tokens a second mean something only where nothing else ran.
 import argparse
 import fcntl
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,16 +106,24 @@ def _blocks(dataset: Dataset) -> Iterator[Split]:
         yield cast(Split, [split[i] for i in range(block * BLOCK_GAMES, (block + 1) * BLOCK_GAMES)])
 
 
-def run(name: str, options: argparse.Namespace, data: dict[str, Dataset]) -> None:
-    """Try an idea, unless it was tried or somebody else is at it."""
-    idea, kept = IDEAS[name], options.out / f"{name.replace(' ', '-').replace(':', '').replace(',', '')}.json"
-    busy = kept.with_suffix(".busy").open("w")
-    try:
-        fcntl.flock(busy, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    if kept.exists():
-        return
+@contextmanager
+def alone(path: Path) -> Generator[bool, None, None]:
+    """Whether nobody else is at it."""
+    busy = path.with_suffix(".busy")
+    with busy.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+        busy.unlink()
+
+
+def run(name: str, kept: Path, options: argparse.Namespace) -> None:
+    """Try an idea and keep what came of it."""
+    data = {"masters": open_dataset(options.masters), "random": open_dataset(options.random)}
+    idea = IDEAS[name]
     recipe = read_recipe(options.recipe)
     for key, value in idea.settings.items():
         recipe = changed(recipe, key, value)
@@ -163,9 +173,11 @@ def main() -> None:
     keep_freed_memory()
     quieten_transformers()
     options.out.mkdir(parents=True, exist_ok=True)
-    data = {"masters": open_dataset(options.masters), "random": open_dataset(options.random)}
     for name in options.only:
-        run(name, options, data)
+        kept = options.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', name)}.json"
+        with alone(kept) as free:
+            if free and not kept.exists():
+                run(name, kept, options)
     found = {each["name"]: each for each in map(files.read_json, sorted(options.out.glob("*.json")))}
     print("\n" + "\n".join(table([found[name] for name in IDEAS if name in found])))
 
