@@ -1,10 +1,10 @@
-"""The model card: README.md of a checkpoint folder, written from its ``chesslm.json`` alone."""
+"""The model card: README.md of a checkpoint folder, written from its ``chesslm.json`` and ``figures.json`` alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chesslm.notation import PAIRS, PROSE
-from chesslm.tables import markdown_table
+from chesslm.tables import about_metric, cell, count, markdown_table, note, place, suite_title
 
 HEADER = """---
 license: {license}
@@ -33,13 +33,18 @@ CURVES = {
 """What a learning curve shows, and how it is written."""
 
 
-def model_card(about: dict[str, Any]) -> str:
-    """The text of a model card; what ``about`` does not say is left out."""
+def model_card(about: dict[str, Any], measured: Mapping[str, Any] | None = None) -> str:
+    """The text of a model card; what ``about`` does not say is left out.
+
+    Args:
+        about: content of ``chesslm.json``.
+        measured: content of ``figures.json``, where the model was measured (``chesslm evaluate --card``).
+    """
     notation = about.get("notation", "unknown")
     if notation == PROSE:
         return _text_card(about)
     if notation == PAIRS:
-        return _pairs_card(about)
+        return _pairs_card(about, measured)
     what, example = TEXTS.get(notation, ("moves in UCI", "e2e4 e7e5 g1f3"))
     use = [
         f"It loads in plain transformers; text is {what}:",
@@ -65,8 +70,9 @@ def model_card(about: dict[str, Any]) -> str:
         f"chess, chesslm, {notation}",
         "A chess-move language model",
         f"{_from(about)} chess games written in `{notation}`. It was shown moves only, never a board.",
-        _figures,
+        _validated,
         use,
+        measured,
     )
 
 
@@ -75,8 +81,9 @@ def _card(
     tags: str,
     title: str,
     what: str,
-    figures: Callable[[dict[str, Any]], str],
+    validated: Callable[[dict[str, Any]], str],
     use: list[str],
+    measured: Mapping[str, Any] | None = None,
 ) -> str:
     """A card.
 
@@ -85,10 +92,13 @@ def _card(
         tags: for the hub.
         title: of the card.
         what: it is, in a line.
-        figures: a line on validation figures, where there are any.
+        validated: a line on validation figures, where there are any.
         use: lines on how to use it.
+        measured: content of ``figures.json``.
     """
     validation = about.get("validation") or {}
+    figures = [validated(validation), ""] if validation else []
+    figures += _measured(measured) if measured else []
     lines = [
         HEADER.format(license="apache-2.0", tags=tags),
         f"# {title}",
@@ -96,7 +106,7 @@ def _card(
         what,
         "",
         *_how(about),
-        *(["## Figures", "", figures(validation), ""] if validation else []),
+        *(["## Figures", "", *figures] if figures else []),
         *_curve(about.get("curve") or []),
         "## Use",
         "",
@@ -134,7 +144,7 @@ def _text_card(about: dict[str, Any]) -> str:
     )
 
 
-def _pairs_card(about: dict[str, Any]) -> str:
+def _pairs_card(about: dict[str, Any], measured: Mapping[str, Any] | None) -> str:
     """The card of a model that translates."""
     kinds = ", ".join((about.get("dataset") or {}).get("kinds") or ()) or "not said"
     return _card(
@@ -151,6 +161,7 @@ def _pairs_card(about: dict[str, Any]) -> str:
             "end, and let it write up to the end-of-text token. With chesslm: `chesslm evaluate FOLDER --suite "
             "translation --pairs FILE.jsonl`."
         ],
+        measured,
     )
 
 
@@ -204,9 +215,25 @@ def _device(trained: dict[str, Any]) -> str:
     return f"cpu with {trained['threads']} thread" + ("s" if trained["threads"] > 1 else "")
 
 
-def _figures(validation: dict[str, Any]) -> str:
+def _validated(validation: dict[str, Any]) -> str:
     return (
         f"On validation games ({validation['val_plies']:,.0f} plies): greedy move legal "
         f"{validation['val_legal_argmax']:.1%}, {validation['val_bits_per_move']:.2f} bits a move. "
         "`chesslm evaluate` gives the full picture, with intervals, on games of your own."
     )
+
+
+def _measured(measured: Mapping[str, Any]) -> list[str]:
+    """A table for each suite."""
+    data = measured["data"]
+    random = f", and {data['random']['games']:,} games of random legal moves" if "random" in data else ""
+    on = f"{data['games']:,} games of `{data['path']}` (SHA-256 `{data['sha256']}`){random}"
+    lines = [f"Measured on {on}, seed {data['seed']}, by `chesslm evaluate`. Intervals are 95 %, over games.", ""]
+    for suite, result in measured["suites"].items():
+        metrics = result["metrics"]
+        cells = [(key, cell(metrics[key], about_metric(key))) for key in sorted(metrics, key=place)]
+        rows = [(about_metric(key).label, it.text, it.interval, count(metrics[key]["n"])) for key, it in cells if it]
+        said = note(suite, measured["model"].get("notation"))
+        table = markdown_table((suite_title(suite), "figure", "interval", "n"), rows)
+        lines += [*table, "", *([f"{said[0].upper()}{said[1:]}.", ""] if said else [])]
+    return lines

@@ -256,6 +256,7 @@ def evaluate(
     notation: NotationName = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a report page here.")] = None,
+    card: Annotated[bool, typer.Option("--card", help="Keep the figures beside each model and in its card.")] = False,
     seed: Seed = 1,
     workers: Workers = 0,
     device: Device = "auto",
@@ -267,9 +268,8 @@ def evaluate(
 
     evaluate(
         models or [None], games=games, random=random, suites=suite.split(","), prompts=prompts, pairs=pairs,
-        engine=engine, limit=limit, data=data, plies=plies,
-        told=not unknown, notation=notation, json_file=json_file, html_file=html_file, seed=seed, workers=workers,
-        device=device, precision=precision, quiet=quiet,
+        engine=engine, limit=limit, data=data, plies=plies, told=not unknown, notation=notation, json_file=json_file,
+        html_file=html_file, card=card, seed=seed, workers=workers, device=device, precision=precision, quiet=quiet,
     )  # fmt: skip
 
 

@@ -54,7 +54,9 @@ def test_released_models_are_what_their_recipes_and_cards_say(path: Path):
     kept, wanted = about["recipe"]["train"], asdict(read_recipe(recipe).train)
     # The oldest of them did not record settings that came later.
     assert kept == {name: value for name, value in wanted.items() if name in kept}
-    assert (path / "README.md").read_text() == model_card(about)
+    figures = path / "figures.json"
+    measured = json.loads(figures.read_text()) if figures.is_file() else None
+    assert (path / "README.md").read_text() == model_card(about, measured)
     assert sum(file.stat().st_size for file in path.iterdir() if file.is_file()) < 30e6
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from random_games import ALL_NOTATIONS, LIVELY, PROMOTIONS, random_game, tokeniz
 
 from chesslm import boards, parallel
 from chesslm.boards import Illegal, MoveCodes
+from chesslm.card import model_card
 from chesslm.config import ModelConfig
 from chesslm.eval import moves as moves_module
 from chesslm.eval import trees as trees_module
@@ -623,6 +625,32 @@ def test_the_command_writes_the_contract(cli: Cli, tiny_model: Path, tiny_datase
     assert rules["bits_per_move"]["value"] < ngram["bits_per_move"]["value"]
     assert "Legal moves" in ended.out and "move n-gram" in ended.out
     assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_figures_are_kept_beside_the_model_and_shown_in_its_card(
+    cli: Cli, tiny_model: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    out = tmp_path / "results.json"
+    asked = ("--games", tiny_dataset, "--random", 3, "--quiet", "--workers", 1)
+    assert cli("evaluate", model, *asked, "--card", "--json", out).code == 0
+    found = json.loads(out.read_text())[0]
+    text = (model / "figures.json").read_text()
+    kept = json.loads(text)
+    assert {name: suite["metrics"] for name, suite in found["suites"].items()} == {
+        name: suite["metrics"] for name, suite in kept["suites"].items()
+    }
+    assert kept["model"]["sha256"] == found["model"]["sha256"] and kept["data"]["sha256"] == found["data"]["sha256"]
+    assert str(tmp_path) not in text and str(tiny_dataset.parent) not in text and "examples" not in text
+    card = (model / "README.md").read_text()
+    assert card == model_card(json.loads((model / "chesslm.json").read_text()), kept)
+    legal = kept["suites"]["legality-random"]["metrics"]["legal_argmax"]
+    assert f"| Legal moves | {100 * legal['value']:.1f}\u00a0% |" in card
+    # Elsewhere there is nothing to make a card from.
+    (model / "chesslm.json").unlink()
+    ended = cli("evaluate", model, *asked, "--notation", "uci-move", "--card", "--json", tmp_path / "none.json")
+    assert (ended.code, ended.out, (tmp_path / "none.json").exists()) == (2, "", False)
+    assert "--card is for checkpoints of chesslm train" in ended.err
 
 
 def test_results_do_not_depend_on_the_number_of_processes(

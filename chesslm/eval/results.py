@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chesslm import __version__, files
+from chesslm.card import model_card
 
 SCHEMA = 1
+FIGURES = "figures.json"
+"""In a checkpoint folder: what it was measured to do."""
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,27 @@ def write_results(objects: Iterable[dict[str, Any]], path: Path) -> None:
     with files.atomic(path) as temporary:
         text = json.dumps(listed[0] if len(listed) == 1 else listed, indent=1, allow_nan=False)
         temporary.write_text(text + "\n")
+
+
+def write_figures(found: Mapping[str, Any], folder: Path) -> None:
+    """Keep a model's figures beside it, in ``figures.json``, and show them in its card.
+
+    Groups and examples are left out: they are long, and examples are moves of the games. Folders of games go by their
+    names.
+
+    Args:
+        found: an object of the results JSON.
+        folder: the checkpoint.
+
+    Raises:
+        InputError, FailureError: a file cannot be read or written.
+    """
+    data = {key: Path(value).name if key == "path" else value for key, value in found["data"].items()}
+    model = {key: value for key, value in found["model"].items() if key != "path"}
+    suites = {name: {"metrics": suite["metrics"]} for name, suite in found["suites"].items()}
+    figures = {**found, "model": model, "data": data, "suites": suites}
+    figures.pop("difference_to_first", None)
+    with files.atomic(folder / FIGURES) as temporary:
+        temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
+    with files.atomic(folder / "README.md") as temporary:
+        temporary.write_text(model_card(files.read_json(folder / "chesslm.json"), figures))

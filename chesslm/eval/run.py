@@ -15,7 +15,7 @@ from chesslm import files, parallel
 from chesslm.errors import InputError
 from chesslm.eval.games import Games, from_chance, from_dataset, from_pgn
 from chesslm.eval.intervals import difference
-from chesslm.eval.results import Result, results_object, write_results
+from chesslm.eval.results import Result, results_object, write_figures, write_results
 from chesslm.notation import TEXT
 from chesslm.pairs import sample
 from chesslm.shards import Dataset, open_dataset
@@ -46,6 +46,7 @@ def evaluate(
     notation: str | None = None,
     json_file: Path | None = None,
     html_file: Path | None = None,
+    card: bool = False,
     seed: int = 1,
     workers: int = 0,
     device: str = "auto",
@@ -69,6 +70,7 @@ def evaluate(
         told: whether models that take conditions are told what is known of each game, or nothing.
         notation: how the models write moves, where they do not say.
         json_file, html_file: where results and report go.
+        card: also keep the figures beside each model and show them in its card.
         seed: of samples, random games and intervals.
         workers: processes for the rules of chess; 0: one a core.
         device, precision: of the models.
@@ -101,6 +103,7 @@ def evaluate(
         # What writes no moves of its own accord can still write text.
         default = TEXT if "translation" in suites else None
         loaded = [load_model(name, notation, device, precision, default) for name in models]
+        _check_cards([each.path for each in loaded] if card else [])
         _check_notations(suites, [each.tokenizer.notation.name for each in loaded])
         run = Run(chosen, mined, dataset, plies, told, prompts, given, engine, seed, pool, progress.bar)
         subjects = [model_subject(each, _about_model(each, told)) for each in loaded]
@@ -116,6 +119,10 @@ def evaluate(
     if json_file:
         write_results(objects, json_file)
         print(f"results: {json_file}")
+    if card:
+        for each, model in zip(objects, loaded, strict=False):
+            write_figures(each, Path(model.path))
+            print(f"card: {Path(model.path) / 'README.md'}")
     if html_file:
         from chesslm.report.page import write_report
 
@@ -177,6 +184,12 @@ def _check(
                 pass
         except OSError as error:
             raise files.explain(OSError(error.errno, error.strerror), path) from error
+
+
+def _check_cards(folders: Sequence[str]) -> None:
+    for folder in folders:
+        if not (Path(folder) / "chesslm.json").is_file():
+            raise InputError(f"--card is for checkpoints of chesslm train; {folder} has no chesslm.json")
 
 
 def _check_notations(suites: Sequence[str], notations: Sequence[str]) -> None:
