@@ -83,11 +83,6 @@ def _passed_on(model: GPT2LMHeadModel) -> None:
         attention.c_proj.weight.copy_(0.4 * turn.T)
 
 
-def _untied(model: GPT2LMHeadModel) -> None:
-    model.config.tie_word_embeddings = False
-    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
-
-
 def _muon(model: GPT2LMHeadModel, optimizer: Together, **settings: float) -> None:
     for group in optimizer.parts[0].param_groups:
         group.update(settings)
@@ -187,7 +182,7 @@ IDEAS = {
     "keys begin as queries": Idea("better: moves that share a square see each other", model=_alike),
     "values and outputs begin as copies": Idea("better: squares are passed on", model=_passed_on),
     "embeddings and head apart": Idea(
-        "better: the square that a move leaves means another thing before and after it", model=_untied
+        "better: the square that a move leaves means another thing before and after it", {"model.tied": False}
     ),
     "queries, keys and values apart": Idea("a little better: they have little in common", optimizer=_apart),
     "three Newton-Schulz steps": Idea("level, and a tenth faster", optimizer=partial(_muon, ns_steps=3)),

@@ -1,6 +1,6 @@
 """Ideas for a faster learner, each tried alone: the recipe with one thing changed, at equal tokens.
 
-    python benchmarks/ideas.py MASTERS RANDOM --recipe recipes/speedrun.toml --out OUT [--tokens N] [--only NAME ...]
+    python benchmarks/ideas.py MASTERS RANDOM --recipe recipes/ideas.toml --out OUT [--tokens N] [--only NAME ...]
 
 MASTERS and RANDOM are datasets in uci-move, of human games and of random legal ones; a share of the tokens, 0.3 unless
 the idea is another one, is of random games. Figures are of validation games: what is chosen here must not be chosen on

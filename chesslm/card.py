@@ -174,7 +174,7 @@ def _how(about: dict[str, Any]) -> list[str]:
     unit = {PROSE: "rows", PAIRS: "pairs"}.get(str(about.get("notation")), "games")
     rows = [
         ("parameters", f"{about['parameters']:,}"),
-        ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads"),
+        ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads{_head(shape)}"),
         ("trained for", f"{trained['minutes']:.0f} minutes{_legs(trained)} on {_device(trained)}"),
         ("seen", f"{trained['tokens']:,} tokens in {trained['games']:,} {unit}, {trained['steps']:,} steps"),
         ("data", f"{games['games']:,} {unit}, {games['tokens']:,} tokens; SHA-256 `{dataset['sha256']}`"),
@@ -185,6 +185,10 @@ def _how(about: dict[str, Any]) -> list[str]:
     ]
     table = ["## How it was made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     return [*table, "", "The whole recipe is in `chesslm.json`.", ""]
+
+
+def _head(shape: dict[str, Any]) -> str:
+    return "" if shape.get("tied", True) else ", tokens scored by a table of their own"
 
 
 def _legs(trained: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ class ModelConfig:
         context: positions; 0 takes the notation's own.
         dropout: everywhere that GPT-2 has it.
         sinusoids: the embeddings of positions begin as sinusoids, and not at random; they are trained all the same.
+        tied: tokens are scored by the table that embeds them, as GPT-2 has it, and not by one of their own.
     """
 
     layers: int = 8
@@ -34,6 +35,7 @@ class ModelConfig:
     context: int = 0
     dropout: float = 0.0
     sinusoids: bool = True
+    tied: bool = True
 
 
 SIZES = {

@@ -60,6 +60,7 @@ def new_gpt2(
         eos_token_id=tokenizer.eos,
         pad_token_id=tokenizer.pad,
         use_cache=True,
+        tie_word_embeddings=shape.tied,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -69,6 +70,8 @@ def new_gpt2(
         positions.data = sinusoids(*positions.shape) * math.sqrt(2) * config.initializer_range
     if pieces is not None:
         spell(model.transformer.wte.weight, pieces, config.initializer_range, seed)
+    if not shape.tied:
+        model.lm_head.weight.data = model.transformer.wte.weight.detach().clone()
     return model
 
 

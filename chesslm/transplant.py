@@ -104,7 +104,8 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
         "frozen": init.freeze,
     }
     layers, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
-    taken = ModelConfig(layers, width, heads, context, shape.dropout, sinusoids=False)
+    tied = len(embeddings_of(model)) == 1
+    taken = ModelConfig(layers, width, heads, context, shape.dropout, sinusoids=False, tied=tied)
     return Started(model, taken, kept)
 
 

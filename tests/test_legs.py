@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_train import RECIPE, SETTINGS, rows, start, wait_for
 
 from chesslm.config import changed
@@ -15,7 +16,11 @@ from chesslm.legs import train_recipe
 from chesslm.model import load_weights
 from chesslm.train import train
 
-LEGS = changed(replace(RECIPE, train=replace(RECIPE.train, max_steps=0)), "train.legs", "0.03,0.03,0.03")
+LEGS = replace(
+    RECIPE,
+    model=replace(RECIPE.model, tied=False),
+    train=replace(RECIPE.train, max_steps=0, legs=(0.03, 0.03, 0.03)),
+)
 
 
 def about(folder: Path) -> dict:
@@ -54,6 +59,7 @@ def test_the_last_checkpoint_sums_up_all_legs(tiny_dataset: Path, tmp_path: Path
     assert each[1]["init"]["model"] == "model-leg-1" and str(tmp_path) not in json.dumps(each[2])
     # Not far from 0; but a step of a slow machine is a good part of so short a leg.
     assert float(rows(out)[-1]["learning_rate"]) < 0.02 * 0.5
+    assert each[2]["recipe"]["model"]["tied"] is False and "lm_head.weight" in load_file(out / "model.safetensors")
     card = (out / "README.md").read_text()
     assert "in 3 legs" in card and card.count("\n| ") > len(tokens)
     with pytest.raises(InputError, match="all legs are finished"):

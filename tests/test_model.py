@@ -12,12 +12,14 @@ import pytest
 import torch
 from random_games import tokenizer_of
 from safetensors.torch import load_file, save_file
+from transformers import GPT2LMHeadModel
 
 from chesslm.boards import MoveCodes, to_moves
 from chesslm.config import SIZES, ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import load_model, new_gpt2, parameters, resolve_device, resolve_precision, save_checkpoint
 from chesslm.notation import NAMES
+from chesslm.spelling import pieces_of
 from chesslm.tokenizer import get_tokenizer
 from chesslm.tokenizer_files import save_tokenizer
 from chesslm.words import san_words
@@ -283,3 +285,17 @@ def test_fresh_positions_are_sinusoids_of_the_usual_size() -> None:
     near, far = ((smooth[step:] * smooth[:-step]).sum(1).mean() for step in (1, 60))
     assert near > 2 * far.abs() and near > 0.8 * (smooth * smooth).sum(1).mean()
     assert torch.equal(made[0].transformer.wte.weight, made[1].transformer.wte.weight)
+
+
+def test_a_head_of_its_own_begins_as_the_embeddings_and_is_kept(tmp_path: Path) -> None:
+    tokenizer = get_tokenizer("uci-move")
+    model = new_gpt2(replace(SHAPE, tied=False), tokenizer, seed=1, pieces=pieces_of(tokenizer))
+    table, head = model.transformer.wte.weight, model.lm_head.weight
+    assert torch.equal(table, head) and table.data_ptr() != head.data_ptr()
+    with torch.no_grad():
+        head *= 2
+    save_checkpoint(model, tokenizer, tmp_path / "model", {})
+    plain = GPT2LMHeadModel.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert torch.allclose(plain.lm_head.weight, 2 * plain.transformer.wte.weight)
+    tied = new_gpt2(SHAPE, tokenizer, seed=1)
+    assert tied.lm_head.weight is tied.transformer.wte.weight

@@ -1,6 +1,7 @@
 """Starting from another model's weights: what is kept is equal, what is made follows its rule."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def test_the_body_is_equal_and_embeddings_follow_the_rule(
     assert started.kept["layers"] == "3 of 3"
     assert started.kept["positions"] == "512 of 600"
     assert started.kept["embeddings"] == rule
-    assert started.shape == ModelConfig(**SHAPE, context=512, sinusoids=False)
+    shape = ModelConfig(layers=3, heads=2, width=32, context=512, sinusoids=False)
+    assert started.shape == replace(shape, tied=name == "gpt2")
     out = started.model(torch.tensor([[1, 5, 9]])).logits
     assert out.shape == (1, 3, len(MOVES))
 
@@ -150,7 +152,7 @@ def test_what_is_frozen_stays(part: str, gpt2: str, tiny_dataset: Path, tmp_path
         assert same == ((part == "body") == (key in body)), key
     about = json.loads((tmp_path / "m" / "chesslm.json").read_text())
     assert about["init"]["frozen"] == part
-    assert about["recipe"]["model"] == {**SHAPE, "context": 512, "dropout": 0.0, "sinusoids": False}
+    assert about["recipe"]["model"] == {**SHAPE, "context": 512, "dropout": 0.0, "sinusoids": False, "tied": True}
 
 
 def test_a_run_from_another_model_resumes(gpt2: str, tiny_dataset: Path, tmp_path: Path, cli: Cli) -> None:
