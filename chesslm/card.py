@@ -230,9 +230,11 @@ def _validated(validation: dict[str, Any]) -> str:
 def _measured(measured: Mapping[str, Any]) -> list[str]:
     """A table for each suite."""
     data = measured["data"]
-    random = f", and {data['random']['games']:,} games of random legal moves" if "random" in data else ""
-    on = f"{data['games']:,} games of `{data['path']}` (SHA-256 `{data['sha256']}`){random}"
-    lines = [f"Measured on {on}, seed {data['seed']}, by `chesslm evaluate`. Intervals are 95 %, over games.", ""]
+    games = f"{data['games']:,} games of " if data["games"] else ""
+    on = [f"{games}`{data['path']}` (SHA-256 `{data['sha256']}`)"] if data["sha256"] else []
+    on += [f"{data['random']['games']:,} games of random legal moves"] if "random" in data else []
+    where = f" on {' and '.join(on)}" if on else ""
+    lines = [f"Measured{where} by `chesslm evaluate`, seed {data['seed']}. Intervals are 95 %, over games.", ""]
     for suite, result in measured["suites"].items():
         metrics = result["metrics"]
         cells = [(key, cell(metrics[key], about_metric(key))) for key in sorted(metrics, key=place)]
