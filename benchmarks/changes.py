@@ -46,7 +46,7 @@ class Idea:
     settings: dict[str, Any] = field(default_factory=dict)
     share: float = 0.3
     model: Callable[[GPT2LMHeadModel], None] = lambda model: None
-    optimizer: Callable[[GPT2LMHeadModel, Together], None] = lambda model, optimizer: None
+    optimizer: Callable[[Together], None] = lambda optimizer: None
     loss: Loss = usual_loss
 
 
@@ -83,12 +83,12 @@ def _passed_on(model: GPT2LMHeadModel) -> None:
         attention.c_proj.weight.copy_(0.4 * turn.T)
 
 
-def _muon(model: GPT2LMHeadModel, optimizer: Together, **settings: float) -> None:
+def _muon(optimizer: Together, **settings: float) -> None:
     for group in optimizer.parts[0].param_groups:
         group.update(settings)
 
 
-def _embedding_rate(model: GPT2LMHeadModel, optimizer: Together, times: float) -> None:
+def _embedding_rate(optimizer: Together, times: float) -> None:
     optimizer.parts[1].param_groups[0]["peak"] *= times
 
 
@@ -108,7 +108,7 @@ class _Views:
         """Nothing is left to do."""
 
 
-def _apart(model: GPT2LMHeadModel, optimizer: Together) -> None:
+def _apart(optimizer: Together) -> None:
     """Muon on queries, keys and values as three matrices, not as one."""
     (group,) = optimizer.parts[0].param_groups
     views = [
@@ -126,7 +126,7 @@ def all_legal_moves(
 ) -> tuple[torch.Tensor, int]:
     """In random games what the move was drawn from, every legal move alike, instead of what was drawn."""
     if kind != "random":
-        return loss_sum(model, batch["ids"], batch["targets"])
+        return usual_loss(model, tokenizer, batch, kind)
     ids_BT = batch["ids"]
     hidden_BTD = model.transformer(ids_BT[:, :-1], use_cache=False).last_hidden_state
     asked_BT = batch["targets"][:, 1:] != NOT_ASKED
@@ -143,14 +143,14 @@ def all_legal_moves(
 
 
 def _allowed(tokenizer: GameTokenizer, game: list[int]) -> list[list[int]]:
-    board, found = chess.Board(), list[list[int]]()
-    for token in game:
-        if tokenizer.is_special[token]:
-            found.append([token])
-            continue
-        found.append([tokenizer.ids[boards.code_move(code).uci()] for code in boards.legal_codes(board)])
-        board.push_uci(tokenizer.tokens[token])
-    return found
+    """What might have stood in the place of each token; of a special one, itself alone."""
+    moves = [chess.Move.from_uci(tokenizer.tokens[token]) for token in game if not tokenizer.is_special[token]]
+    legal = [
+        [tokenizer.ids[boards.code_move(code).uci()] for code in boards.legal_codes(board)]
+        for board in boards.replay(moves)
+    ]
+    # Specials stand behind all moves.
+    return legal[: len(moves)] + [[token] for token in game[len(moves) :]]
 
 
 def _shape(layers: int, width: int, heads: int) -> dict[str, Any]:

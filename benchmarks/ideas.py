@@ -49,7 +49,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
     model = new_gpt2(recipe.model, tokenizer, recipe.train.seed, pieces)
     idea.model(model)
     optimizer = make_optimizer(model.train(), recipe.train, pieces)
-    idea.optimizer(model, cast(Together, optimizer))
+    idea.optimizer(cast(Together, optimizer))
     context, settings = tokenizer.context, recipe.train
     batches = {
         kind: iter(GameBatches(dataset.splits["train"], settings.batch_tokens, context, settings.seed))

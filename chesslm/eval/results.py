@@ -158,9 +158,8 @@ def write_figures(found: Mapping[str, Any], folder: Path) -> None:
     data = {key: Path(value).name if key == "path" else value for key, value in found["data"].items()}
     model = {key: value for key, value in found["model"].items() if key != "path"}
     suites = {name: {"metrics": suite["metrics"]} for name, suite in found["suites"].items()}
-    figures = {**found, "model": model, "data": data, "suites": suites}
-    figures.pop("difference_to_first", None)
-    with files.atomic(folder / FIGURES) as temporary:
-        temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
+    head = {key: found[key] for key in ("schema", "chesslm", "created")}
+    figures = {**head, "model": model, "data": data, "suites": suites}
+    write_results([figures], folder / FIGURES)
     with files.atomic(folder / "README.md") as temporary:
         temporary.write_text(model_card(files.read_json(folder / "chesslm.json"), figures))
