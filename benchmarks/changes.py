@@ -37,17 +37,23 @@ class Idea:
         predicted: what was expected of it, before.
         settings: of the recipe.
         share: of the tokens that are of random games.
+        openings: share of the tokens, at the beginning, that are of the first moves of games.
+        repeats: how often each game is seen.
         model: done to the fresh model.
         optimizer: done to the fresh optimizer.
         loss: what is minimized.
+        kept: whether it is in the recipes since, or why not.
     """
 
     predicted: str
     settings: dict[str, Any] = field(default_factory=dict)
     share: float = 0.3
+    openings: float = 0.0
+    repeats: int = 1
     model: Callable[[GPT2LMHeadModel], None] = lambda model: None
     optimizer: Callable[[Together], None] = lambda optimizer: None
     loss: Loss = usual_loss
+    kept: str = ""
 
 
 def _activation(model: GPT2LMHeadModel, name: str) -> None:
@@ -188,6 +194,12 @@ IDEAS = {
     "three Newton-Schulz steps": Idea("level, and a tenth faster", optimizer=partial(_muon, ns_steps=3)),
     "momentum 0.9": Idea("better in so few steps", optimizer=partial(_muon, momentum=0.9)),
     "no weight decay": Idea("level: far from overfitting", {"train.weight_decay": 0.0}),
+    "fp32": Idea("level, at half the speed", {"train.precision": "fp32"}),
+    "no warm-up": Idea("a little worse", {"train.warmup": 0.0}),
+    "rate falls in the last fifth": Idea("a little worse: short runs want long falls", {"train.decay": 0.2}),
+    "rate falls from the beginning": Idea("level", {"train.decay": 0.98}),
+    "openings first": Idea("worse: late boards are the hard part", openings=0.3),
+    "a tenth of the games, ten times": Idea("worse, but not by much", repeats=10),
     "no random games": Idea("better on human games, far worse on random ones", share=0.0),
     "half random games": Idea("better on random games, worse on human ones", share=0.5),
     "every legal move of a random game": Idea(

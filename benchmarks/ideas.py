@@ -11,25 +11,24 @@ OUT, one a core. Tokens a second mean something only where nothing else ran.
 """
 
 import argparse
-import fcntl
-import json
 import re
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from changes import IDEAS, Idea
+from kept import kept
 from transformers import GPT2LMHeadModel
 
 from chesslm import files
 from chesslm.attention import attention_for_training
 from chesslm.config import Recipe, changed, read_recipe
 from chesslm.loader import GameBatches
-from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers
+from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers, resolve_precision
 from chesslm.optim import Together, make_optimizer, rate, set_rates
 from chesslm.provenance import revision
 from chesslm.seeds import pooled
@@ -40,6 +39,8 @@ from chesslm.validation import validate
 
 KINDS = ("masters", "random")
 BLOCKS, BLOCK_GAMES = 20, 20
+OPENING = 48
+"""Tokens of a game, where only its beginning is learned from."""
 
 
 def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) -> tuple[GPT2LMHeadModel, float, int]:
@@ -51,18 +52,25 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
     optimizer = make_optimizer(model.train(), recipe.train, pieces)
     idea.optimizer(cast(Together, optimizer))
     context, settings = tokenizer.context, recipe.train
-    batches = {
-        kind: iter(GameBatches(dataset.splits["train"], settings.batch_tokens, context, settings.seed))
-        for kind, dataset in data.items()
-    }
+    shares = {"masters": 1 - idea.share, "random": idea.share}
+
+    def batches(kind: str, context: int) -> Iterator[dict[str, torch.Tensor]]:
+        split = data[kind].splits["train"]
+        once = len(split) * shares[kind] * tokens / int(split.lengths.sum())
+        games = round(once / idea.repeats) if idea.repeats > 1 else 0
+        return iter(GameBatches(split, settings.batch_tokens, context, settings.seed, games=games))
+
+    whole, openings = ({kind: batches(kind, length) for kind in KINDS} for length in (context, OPENING))
+    cpu = torch.device("cpu")
+    precision = resolve_precision(settings.precision, cpu)
     seen, steps, began = dict.fromkeys(KINDS, 0), 0, time.perf_counter()
-    with attention_for_training(model, torch.device("cpu")):
+    with attention_for_training(model, cpu):
         while (done := sum(seen.values())) < tokens:
             kind = "random" if seen["random"] < idea.share * (done + 1) else "masters"
-            batch = next(batches[kind])
+            batch = next((openings if done < idea.openings * tokens else whole)[kind])
             set_rates(optimizer, rate(done / tokens, settings))
             model.zero_grad()
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
                 total, count = idea.loss(model, tokenizer, batch, kind)
             (total / count).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
@@ -106,22 +114,8 @@ def _blocks(dataset: Dataset) -> Iterator[Split]:
         yield cast(Split, [split[i] for i in range(block * BLOCK_GAMES, (block + 1) * BLOCK_GAMES)])
 
 
-@contextmanager
-def alone(path: Path) -> Generator[bool, None, None]:
-    """Whether nobody else is at it."""
-    busy = path.with_suffix(".busy")
-    with busy.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-        busy.unlink()
-
-
-def run(name: str, kept: Path, options: argparse.Namespace) -> None:
-    """Try an idea and keep what came of it."""
+def tried(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Try an idea: what it was, and what came of it."""
     data = {"masters": open_dataset(options.masters), "random": open_dataset(options.random)}
     idea = IDEAS[name]
     recipe = read_recipe(options.recipe)
@@ -141,11 +135,10 @@ def run(name: str, kept: Path, options: argparse.Namespace) -> None:
         "revision": revision(),
         **{kind: known(model, dataset) for kind, dataset in data.items()},
     }
-    with files.atomic(kept) as path:
-        path.write_text(json.dumps(result, indent=1) + "\n")
     print(
         f"{name}: {result['masters']['legal']:.1%} and {result['random']['legal']:.1%} in {seconds:.0f} s", flush=True
     )
+    return result
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:
@@ -154,10 +147,12 @@ def table(results: list[dict[str, Any]]) -> list[str]:
     def shown(of: dict[str, float]) -> tuple[str, str]:
         return f"{of['legal']:.1%} ({of['low']:.1%} to {of['high']:.1%})", f"{of['bits']:.2f}"
 
-    rows = [(each["name"], each["predicted"], *shown(each["masters"]), *shown(each["random"])) for each in results]
-    return markdown_table(
-        ("idea", "predicted", "legal, master games", "bits a move", "legal, random games", "bits a move"), rows
-    )
+    rows = [
+        (each["name"], each["predicted"], IDEAS[each["name"]].kept, *shown(each["masters"]), *shown(each["random"]))
+        for each in results
+    ]
+    head = ("idea", "predicted", "kept", "legal, master games", "bits a move", "legal, random games", "bits a move")
+    return markdown_table(head, rows, words=3)
 
 
 def main() -> None:
@@ -174,10 +169,7 @@ def main() -> None:
     quieten_transformers()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only:
-        kept = options.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', name)}.json"
-        with alone(kept) as free:
-            if free and not kept.exists():
-                run(name, kept, options)
+        kept(options.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', name)}.json", partial(tried, name, options))
     found = {each["name"]: each for each in map(files.read_json, sorted(options.out.glob("*.json")))}
     print("\n" + "\n".join(table([found[name] for name in IDEAS if name in found])))
 

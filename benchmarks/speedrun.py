@@ -11,17 +11,16 @@ A run is done when its JSON is in OUT: what was stopped goes on with the rest. N
 """
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from kept import evaluated, kept
 from usual import Usual, cosine
 
 from chesslm import files
@@ -111,32 +110,16 @@ def _looked(usual: Usual, dataset: Dataset, games: int) -> float:
     return found["val_legal_argmax"]
 
 
-def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The suite legality on test games of MASTERS and on random ones."""
-    found = folder.with_name(f"{folder.name}-legality.json")
-    sample = f"--notation uci-move --limit {options.test_games} --random {options.random_games} --quiet".split()
-    command = [sys.executable, "-m", "chesslm", "evaluate", str(folder), "--games", str(options.masters), *sample]
-    subprocess.run([*command, "--json", str(found)], check=True, stdout=subprocess.DEVNULL)
-    suites = json.loads(found.read_text())[0]["suites"]
-    found.unlink()
-    return {name: suites[name]["metrics"] for name in FIGURES}
-
-
 def run(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
-    """A cell's result, as it was kept or from a run of its own."""
-    kept = options.out / f"{cell.name}.json"
-    if not kept.is_file():
-        folder = options.out / cell.name
-        shutil.rmtree(folder, ignore_errors=True)
-        trained, looks = (run_chesslm if cell.side == "chesslm" else run_usual)(cell, options, folder)
-        result = {**vars(cell), "trained": trained, "looks": looks, "suites": measured(folder, options)}
-        with files.atomic(kept) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
-    result = files.read_json(kept)
-    shown = ", ".join(
-        f"{result['suites'][suite]['legal_argmax']['value']:.1%} {what}" for suite, what in FIGURES.items()
-    )
-    print(f"{cell.name}: {result['trained']['tokens']:,} tokens, {shown}", flush=True)
+    """Train a cell's model; what that took, and the suite legality on test games of MASTERS and on random ones."""
+    folder = options.out / cell.name
+    shutil.rmtree(folder, ignore_errors=True)
+    trained, looks = (run_chesslm if cell.side == "chesslm" else run_usual)(cell, options, folder)
+    sample = f"--notation uci-move --limit {options.test_games} --random {options.random_games}"
+    suites = evaluated(folder, options.masters, *sample.split())
+    result = {**vars(cell), "trained": trained, "looks": looks, "suites": {name: suites[name] for name in FIGURES}}
+    shown = ", ".join(f"{suites[suite]['legal_argmax']['value']:.1%} {what}" for suite, what in FIGURES.items())
+    print(f"{cell.name}: {trained['tokens']:,} tokens, {shown}", flush=True)
     return result
 
 
@@ -191,11 +174,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = range(1, options.seeds + 1)
     cells = [Cell(side, minutes, seed) for seed in seeds for minutes in options.minutes for side in SIDES]
-    results = [run(cell, options) for cell in cells]
-    watched = [run(Cell(side, options.within, 1), options) for side in SIDES] if options.within else []
-    print("\n" + "\n".join(legality_table(results + watched)))
-    for result in watched:
-        print(f"{result['side']}: {minutes_to(result, options.to)} minutes to {options.to:.0%} on validation games")
+    watched = [Cell(side, options.within, 1) for side in SIDES] if options.within else []
+    found = [(cell, kept(options.out / f"{cell.name}.json", partial(run, cell, options))) for cell in cells + watched]
+    print("\n" + "\n".join(legality_table([result for _, result in found if result])))
+    for cell, result in found:
+        if result and cell in watched:
+            print(f"{cell.side}: {minutes_to(result, options.to)} minutes to {options.to:.0%} on validation games")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""What docs/findings.md shows of studies is what ``chesslm plot`` makes of their results, to the last digit."""
+"""What docs/findings.md shows of results that are kept is what the commands make of them, to the last digit."""
 
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ ROOT = Path(__file__).parents[1]
 FINDINGS = (ROOT / "docs" / "findings.md").read_text()
 PLOTS = re.findall(r"^ {4}(chesslm plot [^\n]*) --out (\S+)\n(.*?)(?=^#|^ {4}chesslm plot|\Z)", FINDINGS, re.M | re.S)
 """The command, the figure, and what stands below, up to the next heading or figure."""
+BENCHMARKS = re.findall(
+    r"^ {4}python (benchmarks/[^\n]* studies/\S+)\n(.*?)(?=^#|^ {4}python|\Z)", FINDINGS, re.M | re.S
+)
+"""Likewise of benchmarks whose results are kept."""
 
 
 def test_there_are_figures() -> None:
@@ -29,3 +35,16 @@ def test_they_follow_from_results(
     assert (tmp_path / "new.svg").read_text() == (ROOT / svg).read_text()
     shown = [line for line in below.splitlines() if line.startswith("|")]
     assert len(shown) > 2 and not set(shown) - set(ended.out.splitlines())
+
+
+@pytest.mark.parametrize(("command", "below"), BENCHMARKS, ids=[command.split()[0] for command, _ in BENCHMARKS])
+def test_benchmarks_follow_from_results(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, below: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    script, *arguments = shlex.split(command)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    runpy.run_path(script, run_name="__main__")
+    shown = [line for line in below.splitlines() if line.startswith("|")]
+    assert len(shown) > 2 and shown == [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]

@@ -1,0 +1,74 @@
+"""Which games teach the board? The same minutes on human games alone, on random legal ones, on an engine's, on all.
+
+    python benchmarks/mixture.py MASTERS RANDOM ENGINE ALL --recipe recipes/mixture.toml --out OUT
+
+Datasets in uci-move of games of one kind each, and one of all of them, prepared with the same --seed, so that no test
+game is in any of them to learn from. Each model is measured on the test games of every kind, in the suites legality and
+squares.
+
+An arm is done when its JSON is in OUT; one that was stopped goes on. Nothing else should run meanwhile.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kept import evaluated, kept
+
+from chesslm import files
+from chesslm.config import read_recipe
+from chesslm.model import keep_freed_memory, quieten_transformers
+from chesslm.tables import about_metric, cell, markdown_table
+from chesslm.train import train
+
+KINDS = ("masters", "random", "engine")
+ARMS = (*KINDS, "all")
+SHOWN = (
+    ("legality", "legal_argmax"),
+    ("legality", "legal_mass"),
+    ("legality", "bits_per_move"),
+    ("squares", "end_other_legal"),
+)
+
+
+def run(arm: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train an arm's model; how that went, and its metrics on each kind of games."""
+    folder = options.out / arm
+    if not (folder / "chesslm.json").is_file():
+        train(getattr(options, arm), folder, read_recipe(options.recipe), resume=(folder / "run").is_dir())
+    about = files.read_json(folder / "chesslm.json")
+    sample = f"--suite legality,squares --limit {options.test_games}".split()
+    return {"arm": arm, **about, "suites": {kind: evaluated(folder, getattr(options, kind), *sample) for kind in KINDS}}
+
+
+def table(results: list[dict[str, Any]]) -> list[str]:
+    """A line for each arm and kind of test games, intervals over games."""
+    rows = []
+    for result in results:
+        passes = result["trained"]["tokens"] / result["dataset"]["splits"]["train"]["tokens"]
+        for kind, suites in result["suites"].items():
+            cells = [cell(suites[suite][key], about_metric(key)) for suite, key in SHOWN]
+            rows.append((result["arm"], kind, f"{passes:.1f}", *(f"{it.text} ({it.interval})" for it in cells if it)))
+    head = ("learned from", "asked about", "passes", *(about_metric(key).label for _, key in SHOWN))
+    return markdown_table(head, rows, words=2)
+
+
+def main() -> None:
+    """Train and measure the arms."""
+    parser = argparse.ArgumentParser(description="What a model learns from each kind of games, at equal minutes.")
+    for arm in ARMS:
+        parser.add_argument(arm, type=Path)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--test-games", type=int, default=500)
+    options = parser.parse_args()
+    keep_freed_memory()
+    quieten_transformers()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = [kept(options.out / f"{arm}.json", partial(run, arm, options)) for arm in ARMS]
+    print("\n" + "\n".join(table([each for each in found if each])))
+
+
+if __name__ == "__main__":
+    main()
