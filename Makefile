@@ -1,13 +1,14 @@
 # Two commands, on a bare Debian machine with git, make and Python 3.11 (python3-venv):
 #   make demo    learn chess from games, measure it, write a report
 #   make check   format, lint, types, tests: exactly what CI runs
+#   make soak    the tests that take a small sample of something, with all of it
 # Both set up .venv first, once, and again when the pins change.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo check format stockfish
+.PHONY: demo check soak format stockfish
 
 demo: $(READY)
 	$(BIN)/chesslm demo
@@ -17,6 +18,9 @@ check: $(READY) stockfish
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/pytest -n auto --dist loadfile
+
+soak: $(READY) stockfish
+	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py
 
 format: $(READY)
 	$(BIN)/ruff format .

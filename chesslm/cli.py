@@ -14,6 +14,8 @@ import typer
 from chesslm import __version__
 from chesslm.endings import exit_code, terminated
 from chesslm.errors import InputError
+from chesslm.options import Device, NotationName, Precision, Quiet, Seed, Workers
+from chesslm.play import commands
 
 app = typer.Typer(
     name="chesslm",
@@ -23,14 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only results and errors.")]
-Workers = Annotated[int, typer.Option(help="Processes; 0: one a core.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto: bf16 where the processor has it.")]
-Model = Annotated[str | None, typer.Argument(help="Folder or hub id.  [default: checkpoints/chesslm-small]")]
-NotationName = Annotated[str | None, typer.Option("--notation", help="How MODEL writes moves, if it does not say.")]
 
 
 def _version(wanted: bool) -> None:
@@ -299,29 +293,8 @@ def plot(
     print("\n".join(plot(paths, out)))
 
 
-@app.command()
-def play(
-    model: Model = None,
-    color: Annotated[str, typer.Option(help="Your colour: white, black or random.")] = "white",
-    temperature: Annotated[float, typer.Option(help="0 plays the likeliest move; 1 as often as in its games.")] = 0.0,
-    policy: Annotated[str, typer.Option(help="When its choice is illegal: mask or retry.")] = "mask",
-    elo: Annotated[int | None, typer.Option(help="Rating of both sides, for a model told ratings in training.")] = None,
-    white_elo: Annotated[int | None, typer.Option(help="Rating of White alone.")] = None,
-    black_elo: Annotated[int | None, typer.Option(help="Rating of Black alone.")] = None,
-    notation: NotationName = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of a random colour and of draws; by default another each time.")
-    ] = None,
-    device: Device = "auto",
-) -> None:
-    """Play against a model in the terminal."""
-    from chesslm.play.terminal import play
-
-    white, black = (elo if of_side is None else of_side for of_side in (white_elo, black_elo))
-    play(
-        model, color=color, temperature=temperature, policy=policy, white_elo=white, black_elo=black, notation=notation,
-        seed=seed, device=device,
-    )  # fmt: skip
+app.command()(commands.play)
+app.command()(commands.uci)
 
 
 @app.command()

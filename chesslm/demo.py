@@ -36,8 +36,9 @@ def demo(out: Path, minutes: float, seed: int, device: str) -> None:
         raise InputError("--minutes must be above 0")
     files.check_new(out)
     games = [str(path) for path in bundled_games()]
+    from chesslm.checkpoint import find_model
     from chesslm.eval.run import evaluate
-    from chesslm.model import find_model, resolve_device
+    from chesslm.model import resolve_device
     from chesslm.prepare import prepare
     from chesslm.train import train
 

@@ -131,11 +131,20 @@ class Forks:
         return (*begun, token), not (goes_on and fork.stays_open[column])
 
 
-def choose(scores: Scores, temperature: float, random: np.random.Generator) -> int:
-    """A token by its scores, (V,): at temperature 0 the likeliest (of equal ones the first), else one drawn."""
+def choose(scores: Scores, temperature: float, random: np.random.Generator, top_p: float = 1.0) -> int:
+    """A token by its scores, (V,): at temperature 0 the likeliest (of equal ones the first), else one drawn.
+
+    With ``top_p`` below 1 it is drawn from the likeliest alone, as few as have that much of the probability together
+    (nucleus sampling, Holtzman et al. 2020).
+    """
     if not temperature:
         return int(scores.argmax())
-    up_to = np.exp((scores.astype(np.float64) - scores.max()) / temperature).cumsum()
+    shares = np.exp((scores.astype(np.float64) - scores.max()) / temperature)
+    if top_p < 1:
+        order = np.argsort(-shares, kind="stable")
+        up_to = shares[order].cumsum()
+        shares[order[np.searchsorted(up_to, top_p * up_to[-1]) + 1 :]] = 0.0
+    up_to = shares.cumsum()
     return int(np.searchsorted(up_to, random.random() * up_to[-1], side="right"))
 
 

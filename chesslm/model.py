@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHea
 
 from chesslm import files
 from chesslm.card import model_card
+from chesslm.checkpoint import find_model
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError, first_line
 from chesslm.notation import PAIRS, PROSE
@@ -25,8 +26,6 @@ from chesslm.spelling import spell
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
 from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
-
-DEFAULT_MODEL = "checkpoints/chesslm-small"
 
 
 def new_gpt2(
@@ -164,16 +163,6 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def find_model(name: str | None) -> str:
-    """A folder or hub id; None is the released default, in the working folder or beside the package."""
-    if name is not None:
-        return name
-    for root in (Path(), Path(__file__).parents[1]):
-        if (root / DEFAULT_MODEL / "config.json").is_file():
-            return str(root / DEFAULT_MODEL)
-    raise InputError(f"no model named and no {DEFAULT_MODEL} here; train one with chesslm train")
-
-
 def load_model(
     name: str | None,
     notation: str | None = None,
@@ -199,12 +188,8 @@ def load_model(
     dtype = resolve_precision(precision, where)
     folder = Path(path)
     about: dict[str, Any] = {}
-    if folder.exists():
-        _check_folder(folder)
-        if (folder / "chesslm.json").is_file():
-            about = files.read_json(folder / "chesslm.json")
-    elif path.count("/") != 1 or path.startswith((".", "/")):
-        raise InputError(f"{path}: no such folder (and no hub id)")
+    if (folder / "chesslm.json").is_file():
+        about = files.read_json(folder / "chesslm.json")
     own = about.get("notation")
     if own is None or own in (PROSE, PAIRS):
         notation = notation or default
@@ -258,17 +243,6 @@ def quieten_transformers() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: a model is a folder, and this is a file")
-    if not (folder / "config.json").is_file():
-        unfinished = (folder / "run").is_dir()
-        hint = "training is not finished; go on with chesslm train --resume" if unfinished else "no config.json"
-        raise InputError(f"{folder}: not a checkpoint ({hint})")
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(f"{folder}: no safetensors weights")
 
 
 def load_weights(path: str) -> PreTrainedModel:

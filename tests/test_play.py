@@ -23,9 +23,9 @@ from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel, load_model, new_gpt2, save_checkpoint
-from chesslm.play.player import Choice, ModelPlayer, Player, RandomPlayer
+from chesslm.play.player import POLICY_SAYS, Choice, ModelPlayer, Player, RandomPlayer, explained
 from chesslm.play.screen import board_lines, new_console, read_move
-from chesslm.play.terminal import POLICY_SAYS, explained, reader, run_game
+from chesslm.play.terminal import reader, run_game
 from chesslm.play.thought import Candidate
 from chesslm.tokenizer import get_tokenizer
 

@@ -20,7 +20,7 @@ from chesslm.eval.asking import Question, ask
 from chesslm.eval.scorers import ModelScorer
 from chesslm.model import LoadedModel, new_gpt2
 from chesslm.play import thought
-from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer
+from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer, Style
 from chesslm.tokenizer import GameTokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -238,7 +238,7 @@ def test_a_legal_raw_choice_is_played(notation: str) -> None:
 @pytest.mark.parametrize("policy", ["mask", "retry"])
 def test_greedy_play_falls_back_on_the_likeliest_legal_move(notation: str, policy: str) -> None:
     model = taught(notation, RUY)
-    player, board = ModelPlayer(model, policy), board_after("e2e4 e7e5 e1e2 b8c6")
+    player, board = ModelPlayer(model, Style(policy)), board_after("e2e4 e7e5 e1e2 b8c6")
     choice = player.choose(board)
     assert choice.policy == "mask"
     assert [raw.illegal is not None for raw in choice.raw] == [True]
@@ -256,7 +256,7 @@ def test_retry_draws_three_times_at_most(notation: str) -> None:
     # At this temperature it half remembers the game.
     fresh, temperature = taught(notation, RUY), 2.0
     board, seen = board_after(RUY[:24]), Counter[str | None]()
-    player = ModelPlayer(fresh, "retry", temperature=temperature, seed=1)
+    player = ModelPlayer(fresh, Style("retry", temperature), seed=1)
     for _ in range(60):
         choice = player.choose(board)
         seen[choice.policy] += 1
@@ -276,7 +276,7 @@ def test_retry_draws_three_times_at_most(notation: str) -> None:
 def test_both_policies_draw_from_the_legal_moves_renormalised(fresh: LoadedModel, policy: str) -> None:
     board = board_after("e2e4 e7e5 g1f3 b8c6 f1b5")
     legal = [candidate for candidate in ModelPlayer(fresh).candidates(board) if not candidate.illegal]
-    player = ModelPlayer(fresh, policy, temperature=1.0, seed=5)
+    player = ModelPlayer(fresh, Style(policy, 1.0), seed=5)
     drawn = Counter(player.choose(board).move for _ in range(DRAWN))
     # Rare moves together, so that each cell expects enough.
     common = [candidate for candidate in legal if candidate.probability > 0.02 * sum(c.probability for c in legal)]
@@ -291,7 +291,7 @@ def test_both_policies_draw_from_the_legal_moves_renormalised(fresh: LoadedModel
 
 def test_a_seed_makes_the_game_and_no_global_generator_is_touched(fresh: LoadedModel) -> None:
     def game(seed: int) -> list[chess.Move]:
-        player, board = ModelPlayer(fresh, temperature=1.0, seed=seed), chess.Board()
+        player, board = ModelPlayer(fresh, Style(temperature=1.0), seed=seed), chess.Board()
         while len(board.move_stack) < 12 and not boards.outcome(board):
             board.push(player.choose(board).move)
         return board.move_stack
@@ -306,7 +306,7 @@ def test_a_seed_makes_the_game_and_no_global_generator_is_touched(fresh: LoadedM
 @pytest.mark.parametrize(("notation", "known"), [("uci-move", 7), ("uci-square", 3)])
 def test_past_its_context_a_model_plays_random_legal_moves_and_says_so(notation: str, known: int) -> None:
     model, board = loaded(notation, context=8), chess.Board()
-    player = ModelPlayer(model, "retry", temperature=1.0, seed=1)
+    player = ModelPlayer(model, Style("retry", 1.0), seed=1)
     for uci in RUY.split():
         choice = player.choose(board)
         assert choice.move in board.legal_moves
@@ -331,13 +331,15 @@ def test_past_its_context_a_model_plays_random_legal_moves_and_says_so(notation:
 )
 def test_options_that_make_no_sense(policy: str, temperature: float, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        ModelPlayer(loaded("uci-move"), policy, temperature)
+        Style(policy, temperature)
 
 
-def test_a_position_without_its_game_is_refused() -> None:
-    board = chess.Board("8/8/4k3/8/8/4K3/4P3/8 w - - 0 1")
-    with pytest.raises(InputError, match="FEN"):
-        ModelPlayer(loaded("uci-move")).choose(board)
+def test_in_a_position_without_its_game_it_plays_random_legal_moves_and_says_so() -> None:
+    board, player = chess.Board("8/8/4k3/8/8/4K3/4P3/8 w - - 0 1"), ModelPlayer(loaded("uci-move"), seed=1)
+    choices = [player.choose(board) for _ in range(60)]
+    assert {(each.policy, each.raw, each.candidates) for each in choices} == {("history", (), ())}
+    assert {each.move for each in choices} == set(board.legal_moves)
+    assert player.candidates(board) == ()
 
 
 def test_the_random_player_is_uniform_and_seeded() -> None:

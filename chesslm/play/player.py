@@ -7,13 +7,14 @@ token each time (temperature 0) or one drawn. Where that is legal it is played. 
 - ``retry``: up to three draws in all, then mask. At temperature 0 a draw never changes, so this is mask.
 
 Drawing and then masking gives each legal move the same chance as masking at once, so the policy changes nothing
-but what is left to say about the raw choice. (Where a model writes a legal move otherwise than it should, such as
-``Qh5`` for ``Qh5+``, the move is played, as SAN is read elsewhere; among the legal moves such spellings count for
-nothing.)
+but what is left to say about the raw choice, unless ``top_p`` keeps other moves of the legal ones than of all. (Where
+a model writes a legal move otherwise than it should, such as ``Qh5`` for ``Qh5+``, the move is played, as SAN is read
+elsewhere; among the legal moves such spellings count for nothing.)
 
 A model can look back at so many tokens and no further; dropping the oldest moves would leave it a game that was
 never played. Past its context it therefore plays uniformly random legal moves, and the choice says so
-(``policy == "context"``): with 512 tokens that is from the 512th ply on in uci-move.
+(``policy == "context"``): with 512 tokens that is from the 512th ply on in uci-move. Likewise where the moves that it
+reads do not begin at the standard position (``policy == "history"``).
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,38 @@ if TYPE_CHECKING:
 POLICIES = ("mask", "retry")
 DRAWS = 3
 """Raw choices that ``retry`` makes at most."""
+POLICY_SAYS = {
+    "mask": "Policy mask: it chooses again among the legal moves alone.",
+    "retry": "Policy retry: its next draw is legal.",
+    "context": "The game is longer than the model can look back: a random legal move.",
+    "history": "No moves lead to this position from the start, and a model reads nothing else: a random legal move.",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a model's player chooses.
+
+    Attributes:
+        policy: what to do about an illegal raw choice: mask or retry.
+        temperature: 0 takes the likeliest token; above, tokens are drawn with logits divided by it.
+        top_p: share of the probability that is drawn from, the likeliest first; 1: all.
+
+    Raises:
+        InputError: no such policy, temperature or share.
+    """
+
+    policy: str = "mask"
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise InputError(f"unknown policy {self.policy!r}; policies are {' and '.join(POLICIES)}")
+        if self.temperature != 0 and not 0.01 <= self.temperature <= 100:
+            raise InputError(f"the temperature is 0 or from 0.01 to 100, not {self.temperature:g}")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top p is a share above 0, at most 1, not {self.top_p:g}")
 
 
 @dataclass(frozen=True)
@@ -43,8 +76,8 @@ class Choice:
     Attributes:
         move: the legal move to play.
         raw: raw choices in the order they were made; a legal one is the last, and is the move.
-        policy: None where the first raw choice is the move, else what led to it: ``mask``, ``retry`` or, past the
-            model's context, ``context``.
+        policy: None where the first raw choice is the move, else what led to it: ``mask``, ``retry`` or, where the
+            model could not be asked, ``context`` or ``history``.
         candidates: as ``Player.candidates`` gives them.
     """
 
@@ -55,7 +88,7 @@ class Choice:
 
 
 class Player(Protocol):
-    """Anything that chooses moves. Boards start from the standard position and carry their moves."""
+    """Anything that chooses moves. Boards carry the moves of their games."""
 
     @property
     def name(self) -> str:
@@ -106,24 +139,17 @@ class ModelPlayer:
 
     Args:
         loaded: the model.
-        policy: what to do about an illegal raw choice: mask or retry.
-        temperature: 0 takes the likeliest token; above, tokens are drawn with logits divided by it.
+        style: how it chooses; may be changed between moves.
         seed: of the draws; None for others each time.
         headers: what a model that takes conditions is told of the game.
 
     Raises:
-        InputError: no such policy, no such temperature, no such rating, or one for a model that takes none.
+        InputError: no such rating, or one for a model that takes none.
     """
 
     def __init__(
-        self,
-        loaded: "LoadedModel",
-        policy: str = "mask",
-        temperature: float = 0.0,
-        seed: int | None = None,
-        headers: Headers | None = None,
+        self, loaded: "LoadedModel", style: Style = Style(), seed: int | None = None, headers: Headers | None = None
     ) -> None:
-        check_policy(policy, temperature)
         elos = [elo for elo in (headers.white_elo, headers.black_elo) if elo is not None] if headers else []
         if elos and "elo" not in loaded.tokenizer.conditions:
             raise InputError(
@@ -132,14 +158,14 @@ class ModelPlayer:
         if any(elo < 0 for elo in elos):
             raise InputError(f"a rating is 0 or more, not {min(elos)}")
         self._headers = headers
-        self.name, self.policy, self.temperature = loaded.name, policy, temperature
+        self.name, self.style = loaded.name, style
         self.context = loaded.context
         self._forks = Forks(loaded.tokenizer)
         self._reader = Reader(loaded)
         self._random = np.random.default_rng(seed)
 
     def candidates(self, board: chess.Board) -> tuple[Candidate, ...]:
-        """Every legal move and the likeliest others, each once, likeliest first; empty past the context.
+        """Every legal move and the likeliest others, each once, likeliest first; empty where it cannot read the game.
 
         In notations of several tokens an illegal move is found if it is as likely as ``FLOOR``, and may be if less.
         """
@@ -147,28 +173,26 @@ class ModelPlayer:
         return thought.candidates() if thought else ()
 
     def choose(self, board: chess.Board) -> Choice:
-        """Its move by temperature and policy.
-
-        Raises:
-            InputError: the game does not start from the standard position.
-        """
+        """Its move by its style."""
         thought = self._think(board)
         if thought is None:
             legal = list(board.generate_legal_moves())
-            return Choice(legal[self._random.integers(len(legal))], (), "context", ())
+            policy = "context" if _from_the_start(board) else "history"
+            return Choice(legal[self._random.integers(len(legal))], (), policy, ())
         raw: list[Candidate] = []
-        draws = DRAWS if self.policy == "retry" and self.temperature > 0 else 1
+        how = (self.style.temperature, self._random, self.style.top_p)
+        draws = DRAWS if self.style.policy == "retry" and self.style.temperature > 0 else 1
         for _ in range(draws):
-            drawn = thought.candidate(thought.write(self.temperature, self._random))
+            drawn = thought.candidate(thought.write(*how))
             raw.append(drawn)
             if drawn.move and not drawn.illegal:
                 return Choice(drawn.move, tuple(raw), "retry" if len(raw) > 1 else None, thought.candidates())
-        return Choice(thought.legal_move(self.temperature, self._random), tuple(raw), "mask", thought.candidates())
+        return Choice(thought.legal_move(*how), tuple(raw), "mask", thought.candidates())
 
     def _think(self, board: chess.Board) -> Thought | None:
-        """What the model would write here; None past the context."""
-        if board.root() != chess.Board():
-            raise InputError("a model of move sequences plays only from the standard position, not from a FEN")
+        """What the model would write here; None where it cannot read the game."""
+        if not _from_the_start(board):
+            return None
         tokenizer = self._forks.tokenizer
         game = tokenizer.encode(boards.to_codes(board.move_stack), headers=self._headers)
         ids = [*game.ids.tolist(), *tokenizer.lead(len(board.move_stack))]
@@ -177,9 +201,12 @@ class ModelPlayer:
         return thought if thought.fits else None
 
 
-def check_policy(policy: str, temperature: float) -> None:
-    """Raise InputError unless the policy is known and the temperature 0 or from 0.01 to 100."""
-    if policy not in POLICIES:
-        raise InputError(f"unknown policy {policy!r}; policies are {' and '.join(POLICIES)}")
-    if temperature != 0 and not 0.01 <= temperature <= 100:
-        raise InputError(f"the temperature is 0 or from 0.01 to 100, not {temperature:g}")
+def _from_the_start(board: chess.Board) -> bool:
+    return board.root() == chess.Board()
+
+
+def explained(choice: Choice) -> list[str]:
+    """What was illegal about the raw choices and what the policy made of it; empty where nothing was."""
+    illegal = [raw for raw in choice.raw if raw.illegal]
+    lines = [f"raw choice {raw.text} ({raw.probability:.1%}) is illegal: {raw.illegal}." for raw in illegal]
+    return [*lines, POLICY_SAYS[choice.policy]] if choice.policy else lines

@@ -20,7 +20,7 @@ from rich.console import Console
 from chesslm import __version__, boards, files
 from chesslm.conditions import Headers
 from chesslm.errors import FailureError, InputError
-from chesslm.play.player import Choice, ModelPlayer, Player, check_policy
+from chesslm.play.player import ModelPlayer, Player, Style, explained
 from chesslm.play.screen import board_lines, hint_lines, new_console, read_move
 
 Read = Callable[[str], str | None]
@@ -45,12 +45,6 @@ ENDINGS = {
     chess.Termination.FIFTY_MOVES: "Fifty moves without a capture or a pawn move",
 }
 RESULTS = {"1-0": "White wins", "0-1": "Black wins", "1/2-1/2": "a draw"}
-
-POLICY_SAYS = {
-    "mask": "Policy mask: it chooses again among the legal moves alone.",
-    "retry": "Policy retry: its next draw is legal.",
-    "context": "The game is longer than the model can look back: a random legal move.",
-}
 
 
 @dataclass
@@ -131,13 +125,13 @@ def play(
     """
     if color not in (*COLORS, "random"):
         raise InputError(f"unknown colour {color!r}; colours are white, black and random")
-    check_policy(policy, temperature)
+    style = Style(policy, temperature)
     with Console(stderr=True).status("Loading the model"):
         from chesslm.model import load_model
 
         # One move at a time bf16 is no quicker, and its coarse logits make ties of the likeliest moves.
         loaded = load_model(model, notation, device, precision="fp32")
-        player = ModelPlayer(loaded, policy, temperature, seed, Headers(white_elo, black_elo))
+        player = ModelPlayer(loaded, style, seed, Headers(white_elo, black_elo))
     drawn = bool(np.random.default_rng(seed).integers(2))
     console = new_console()
     try:
@@ -270,13 +264,6 @@ def answer(game: Game, console: Console) -> None:
     for line in (notes := explained(choice)):
         _say(console, f"{game.player.name}: {line}")
     _say(console, f"{game.player.name}: {game.push(choice.move, ' '.join(notes))}")
-
-
-def explained(choice: Choice) -> list[str]:
-    """What was illegal about the raw choices and what the policy made of it; empty where nothing was."""
-    illegal = [raw for raw in choice.raw if raw.illegal]
-    lines = [f"raw choice {raw.text} ({raw.probability:.1%}) is illegal: {raw.illegal}." for raw in illegal]
-    return [*lines, POLICY_SAYS[choice.policy]] if choice.policy else lines
 
 
 def save(game: Game, name: str) -> Path:

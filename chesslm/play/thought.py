@@ -80,20 +80,20 @@ class Thought:
         """Whether every legal move fits into the context (what follows its last token, a model is not taught)."""
         return max(map(len, self._legal), default=0) <= self._room
 
-    def write(self, temperature: float, random: np.random.Generator) -> Begun:
+    def write(self, temperature: float, random: np.random.Generator, top_p: float = 1.0) -> Begun:
         """A raw choice: the tokens that the model writes until the move is over, or cannot become one."""
         begun, over = (), False
         while not over and len(begun) <= self._room:
             self._ask([begun])
-            begun, over = self._forks.step(begun, choose(self._scores[begun], temperature, random))
+            begun, over = self._forks.step(begun, choose(self._scores[begun], temperature, random, top_p))
         return begun
 
-    def legal_move(self, temperature: float, random: np.random.Generator) -> chess.Move:
+    def legal_move(self, temperature: float, random: np.random.Generator, top_p: float = 1.0) -> chess.Move:
         """The likeliest legal move, or one drawn with the illegal ones taken out and the rest renormalised."""
         self._follow()
         scores = np.array([self._log_probability(spelled, temperature or 1.0) for spelled in self._legal])
         # The probabilities are tempered already, token by token.
-        return list(self._legal.values())[choose(scores, 1.0 if temperature else 0.0, random)]
+        return list(self._legal.values())[choose(scores, 1.0 if temperature else 0.0, random, top_p)]
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Every legal move and the ``SHOWN`` likeliest of all, likeliest first, each once."""
@@ -197,6 +197,12 @@ class Thought:
         return float(total)
 
 
+def shared_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """How far two sequences begin alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (mine, yours) in pairs if mine != yours), min(len(one), len(other)))
+
+
 class Reader:
     """A model that remembers what it has read, and says what may come next."""
 
@@ -233,10 +239,8 @@ class Reader:
     def _read_to(self, ids: list[int]) -> NDArray[np.float32]:
         """Logits after ``ids``, from as much of the cache as will do."""
         if self._last is None or ids != self._read:
-            pairs = enumerate(zip(self._read, ids, strict=False))
-            shared = next((n for n, (old, new) in pairs if old != new), min(len(self._read), len(ids)))
             # The last token is always read, since its logits are wanted.
-            shared = min(shared, len(ids) - 1)
+            shared = min(shared_length(self._read, ids), len(ids) - 1)
             if shared < len(self._read):
                 self._cache.crop(shared - len(self._read))
             last = self._forward(ids[shared:], list(range(shared, len(ids))), None)[-1]

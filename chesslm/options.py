@@ -1,0 +1,13 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only results and errors.")]
+Workers = Annotated[int, typer.Option(help="Processes; 0: one a core.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto: bf16 where the processor has it.")]
+Model = Annotated[str | None, typer.Argument(help="Folder or hub id.  [default: checkpoints/chesslm-small]")]
+NotationName = Annotated[str | None, typer.Option("--notation", help="How MODEL writes moves, if it does not say.")]
