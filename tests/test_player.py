@@ -19,7 +19,7 @@ from chesslm.errors import InputError
 from chesslm.eval.asking import Question, ask
 from chesslm.eval.scorers import ModelScorer
 from chesslm.model import LoadedModel, new_gpt2
-from chesslm.play import thought
+from chesslm.play import reader, thought
 from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer, Style
 from chesslm.tokenizer import GameTokenizer
 
@@ -200,7 +200,7 @@ def test_the_cache_changes_nothing_whatever_is_taken_back(notation: str) -> None
 
 
 @pytest.mark.parametrize(("notation", "a_ply"), [("uci-move", 1), ("uci-square", 2)])
-def test_only_new_tokens_are_read(notation: str, a_ply: int) -> None:
+def test_only_new_tokens_are_read(notation: str, a_ply: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = loaded(notation), list[int]()
     player, board = ModelPlayer(model), board_after(RUY)
     player.choose(board)
@@ -210,17 +210,56 @@ def test_only_new_tokens_are_read(notation: str, a_ply: int) -> None:
         board.push_uci("f1e1")
         board.push_uci("b7b5")
         player.choose(board)
-        assert rows[0] == 2 * a_ply
-        board.pop()
-        board.pop()
+        # Fewer where the beginning of a move was thought of before.
+        assert 0 < rows[0] <= 2 * a_ply
         rows.clear()
+        board.pop()
+        board.pop()
+        player.choose(board)
+        assert rows == []
+        monkeypatch.setattr(reader, "ANSWERS", 0)
+        board.push_uci("d2d4")
+        player.choose(board)
+        assert 0 < rows[0] <= a_ply
+        rows.clear()
+        board.pop()
         player.choose(board)
         # The last token again, for what follows it.
         assert rows[0] == 1
-        rows.clear()
-        player.candidates(board)
-        # Not the game; only, all in one row, the beginnings of moves where those have several tokens.
-        assert len(rows) == a_ply - 1
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_several_games_at_once_and_what_is_dropped_change_nothing(
+    notation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, random = loaded(notation), np.random.default_rng(4)
+    player, alone = ModelPlayer(model), ModelPlayer(model)
+    games = [chess.Board() for _ in range(5)]
+    monkeypatch.setattr(reader, "ROOM", 8)
+    monkeypatch.setattr(reader, "SPARE", 1)
+    for _ in range(12):
+        asked = [board for board in games if random.random() < 0.6]
+        choices = player.choose_all(asked)
+        assert [choice.move for choice in choices] == [alone.choose(board).move for board in asked]
+        for board, choice in zip(asked, choices, strict=True):
+            fresh = {each.text: each.probability for each in ModelPlayer(model).candidates(board)}
+            assert {each.text: each.probability for each in choice.candidates} == pytest.approx(fresh, rel=1e-4)
+            board.push(choice.move)
+
+
+def test_a_pass_that_is_broken_off_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    player, board = ModelPlayer(loaded("uci-move")), board_after(RUY)
+    before = player.choose(board)
+    board.push(before.move)
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", broken)
+        with pytest.raises(KeyboardInterrupt):
+            player.choose(board)
+    assert player.choose(board).candidates == ModelPlayer(loaded("uci-move")).choose(board).candidates
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)

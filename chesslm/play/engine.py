@@ -19,7 +19,6 @@ import chess
 from chesslm import __version__
 from chesslm.errors import InputError
 from chesslm.play.player import Choice, Player, Style, explained
-from chesslm.play.thought import shared_length
 
 COMMANDS = [
     "uci",
@@ -247,7 +246,8 @@ def followed(board: chess.Board, words: Sequence[str]) -> chess.Board:
     if not root.is_valid():
         raise InputError("that position cannot come about in chess")
     new = board.copy() if board.root() == root else root
-    shared = shared_length([move.uci() for move in new.move_stack], moves)
+    pairs = enumerate(zip(new.move_stack, moves, strict=False))
+    shared = next((n for n, (old, word) in pairs if old.uci() != word), min(len(new.move_stack), len(moves)))
     for _ in range(len(new.move_stack) - shared):
         new.pop()
     for ply, word in enumerate(moves[shared:], start=shared + 1):

@@ -17,6 +17,7 @@ never played. Past its context it therefore plays uniformly random legal moves, 
 reads do not begin at the standard position (``policy == "history"``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +28,8 @@ from chesslm import boards
 from chesslm.conditions import Headers
 from chesslm.errors import InputError
 from chesslm.forks import Forks
-from chesslm.play.thought import Candidate, Reader, Thought
+from chesslm.play.reader import Reader
+from chesslm.play.thought import Candidate, Thought
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel
@@ -174,7 +176,17 @@ class ModelPlayer:
 
     def choose(self, board: chess.Board) -> Choice:
         """Its move by its style."""
-        thought = self._think(board)
+        return self.choose_all([board])[0]
+
+    def choose_all(self, given: Sequence[chess.Board]) -> list[Choice]:
+        """A move in each of several games, which are read in one pass."""
+        thoughts = [self._think(board) for board in given]
+        asked = [thought for thought in thoughts if thought]
+        for thought, (logits,) in zip(asked, self._reader.after([(each.game, [()]) for each in asked]), strict=True):
+            thought.hear((), logits)
+        return [self._choice(board, thought) for board, thought in zip(given, thoughts, strict=True)]
+
+    def _choice(self, board: chess.Board, thought: Thought | None) -> Choice:
         if thought is None:
             legal = list(board.generate_legal_moves())
             policy = "context" if _from_the_start(board) else "history"

@@ -4,13 +4,12 @@ The tokens of a game go in; what the model would write next comes out: moves wit
 with the reason. Moves are written, and their probabilities defined, as for every legality figure (``forks``,
 docs/metrics.md): that of a move's canonical tokens up to and including its end, however else it could be written.
 
-Keys and values of the game stay in a cache between positions, so a move costs one forward pass over the new
-tokens, and in notations of several tokens a move one more over the beginnings of moves, all in one row.
+What was read stays read (``reader``), so a move costs one forward pass over the new tokens, and in notations of several
+tokens a move one more for each length that the beginnings of moves have.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import chess
 import numpy as np
@@ -20,9 +19,7 @@ from chesslm import boards
 from chesslm.boards import Illegal
 from chesslm.forks import Begun, Floats, Forks, choose, log_softmax, logsumexp
 from chesslm.notation import legal_spellings
-
-if TYPE_CHECKING:
-    from chesslm.model import LoadedModel
+from chesslm.play.reader import Logits, Reader
 
 SHOWN = 10
 """Candidates of any kind that a player always names, beside the legal ones."""
@@ -63,9 +60,9 @@ class Thought:
     """
 
     def __init__(
-        self, reader: "Reader", forks: Forks, board: chess.Board, game: list[int], before: Begun, room: int
+        self, reader: Reader, forks: Forks, board: chess.Board, game: list[int], before: Begun, room: int
     ) -> None:
-        self._reader, self._forks, self._board, self._game = reader, forks, board, game
+        self._reader, self._forks, self._board, self.game = reader, forks, board, game
         self._before, self._room = before, room
         self._notation, ids = forks.tokenizer.notation, forks.tokenizer.ids
         legal = legal_spellings(self._notation, board)
@@ -159,9 +156,14 @@ class Thought:
         """Have the scores of what may follow moves begun."""
         new = [each for each in dict.fromkeys(begun) if each not in self._scores]
         if new:
-            for each, scores in zip(new, self._reader.after(self._game, new), strict=True):
-                scores = scores[: len(self._forks.tokenizer)].astype(np.float64)
-                self._scores[each] = self._forks.may_follow(scores, each, self._before)
+            (answers,) = self._reader.after([(self.game, new)])
+            for each, logits in zip(new, answers, strict=True):
+                self.hear(each, logits)
+
+    def hear(self, begun: Begun, logits: Logits) -> None:
+        """Take up the logits of what may follow a move begun."""
+        scores = logits[: len(self._forks.tokenizer)].astype(np.float64)
+        self._scores[begun] = self._forks.may_follow(scores, begun, self._before)
 
     def _written(self) -> Iterator[Begun]:
         """Whole moves, and junk: the likeliest ``SHOWN`` after each beginning that was asked about."""
@@ -195,70 +197,3 @@ class Thought:
             over[self._tokens(self._forks[written].goes_on)] = -np.inf
             total += logsumexp(over)[0]
         return float(total)
-
-
-def shared_length(one: Sequence[object], other: Sequence[object]) -> int:
-    """How far two sequences begin alike."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (mine, yours) in pairs if mine != yours), min(len(one), len(other)))
-
-
-class Reader:
-    """A model that remembers what it has read, and says what may come next."""
-
-    def __init__(self, loaded: "LoadedModel") -> None:
-        from transformers import DynamicCache
-
-        self._loaded = loaded
-        self._cache = DynamicCache(config=loaded.model.config)
-        self._read: list[int] = []
-        self._last: NDArray[np.float32] | None = None
-
-    def after(self, ids: list[int], paths: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
-        """Logits of the token after ``ids`` and each path of further tokens, each of shape (vocabulary,).
-
-        The tokens that ``ids`` shares with those of the call before are not read again. All paths are read in one
-        forward pass, as one row: a mask shows each token the game and the tokens before it on its own path, and
-        the cache then drops them (tree attention, Miao et al. 2023, "SpecInfer").
-        """
-        root = self._read_to(ids)
-        nodes = sorted({path[: n + 1] for path in paths for n in range(len(path))}, key=len)
-        if not nodes:
-            return [root for _ in paths]
-        row = {path: i for i, path in enumerate(nodes)}
-        visible = np.zeros((len(nodes), len(ids) + len(nodes)), dtype=bool)
-        visible[:, : len(ids)] = True
-        for path, i in row.items():
-            visible[i, [len(ids) + row[path[: n + 1]] for n in range(len(path))]] = True
-        logits = self._forward(
-            [path[-1] for path in nodes], [len(ids) + len(path) - 1 for path in nodes], visible[None, None]
-        )
-        self._cache.crop(-len(nodes))
-        return [logits[row[path]] if path else root for path in paths]
-
-    def _read_to(self, ids: list[int]) -> NDArray[np.float32]:
-        """Logits after ``ids``, from as much of the cache as will do."""
-        if self._last is None or ids != self._read:
-            # The last token is always read, since its logits are wanted.
-            shared = min(shared_length(self._read, ids), len(ids) - 1)
-            if shared < len(self._read):
-                self._cache.crop(shared - len(self._read))
-            last = self._forward(ids[shared:], list(range(shared, len(ids))), None)[-1]
-            self._read, self._last = list(ids), last
-            return last
-        return self._last
-
-    def _forward(self, ids: list[int], positions: list[int], visible: Any) -> NDArray[np.float32]:
-        """Logits after each of the tokens, shape (tokens, vocabulary); the cache grows by them."""
-        import torch
-
-        device = self._loaded.device
-        with torch.inference_mode(), self._loaded.autocast():
-            output = self._loaded.model(
-                input_ids=torch.tensor([ids], device=device),
-                position_ids=torch.tensor([positions], device=device),
-                attention_mask=None if visible is None else torch.from_numpy(visible).to(device),
-                past_key_values=self._cache,
-                use_cache=True,
-            )
-        return output.logits[0].float().cpu().numpy()
