@@ -293,8 +293,8 @@ def plot(
     print("\n".join(plot(paths, out)))
 
 
-app.command()(commands.play)
-app.command()(commands.uci)
+for command in (commands.play, commands.uci, commands.match, commands.ladder):
+    app.command()(command)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from chesslm import config, files
+from chesslm.bundled import bundled
 from chesslm.errors import InputError
 
 SIZE = "tiny"
@@ -35,7 +36,7 @@ def demo(out: Path, minutes: float, seed: int, device: str) -> None:
     if minutes <= 0:
         raise InputError("--minutes must be above 0")
     files.check_new(out)
-    games = [str(path) for path in bundled_games()]
+    games = [str(path) for path in bundled("bundle-*.pgn.zst")]
     from chesslm.checkpoint import find_model
     from chesslm.eval.run import evaluate
     from chesslm.model import resolve_device
@@ -78,18 +79,6 @@ Open {report}: the table with curves. Now you can
   play the released one    {chesslm} play
   measure on other games   {chesslm} evaluate {model} --games GAMES.pgn --html report.html
   train a better one       {chesslm} train --data {data} --out checkpoints/mine --max-minutes 60""")
-
-
-def bundled_games() -> list[Path]:
-    """The games that come with the repository, in the working folder or beside the package.
-
-    Raises:
-        InputError: there are none.
-    """
-    for root in (Path("games"), Path(__file__).parents[1] / "games"):
-        if found := sorted(root.glob("bundle-*.pgn.zst")):
-            return found
-    raise InputError("no bundled games (games/bundle-*.pgn.zst); run this from a clone of the repository")
 
 
 def _step(number: int, what: str) -> None:

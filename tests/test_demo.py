@@ -8,7 +8,8 @@ import pytest
 import zstandard
 from conftest import Cli, Ended
 
-from chesslm.demo import LIMIT, RANDOM_GAMES, bundled_games
+from chesslm.bundled import bundled
+from chesslm.demo import LIMIT, RANDOM_GAMES
 from chesslm.errors import InputError
 
 
@@ -69,15 +70,15 @@ def test_it_does_not_touch_an_earlier_one(folder: Path, ended: Ended, run_cli: C
 
 def test_the_bundled_games_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    found = bundled_games()
+    found = bundled("bundle-*.pgn.zst")
     assert found and all(path.is_file() for path in found)
     (tmp_path / "games").mkdir()
     (tmp_path / "games" / "bundle-mine.pgn.zst").touch()
-    assert bundled_games() == [Path("games/bundle-mine.pgn.zst")]
+    assert bundled("bundle-*.pgn.zst") == [Path("games/bundle-mine.pgn.zst")]
 
 
 def test_without_games_it_says_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("chesslm.demo.__file__", str(tmp_path / "site-packages" / "chesslm" / "demo.py"))
+    monkeypatch.setattr("chesslm.bundled.__file__", str(tmp_path / "site-packages" / "chesslm" / "bundled.py"))
     with pytest.raises(InputError, match=r"no bundled games .* clone of the repository"):
-        bundled_games()
+        bundled("bundle-*.pgn.zst")

@@ -29,6 +29,7 @@ SMALLER = {
     "--size small": "--size tiny",
     "--games 1000": "--games 20",
     "--games 100 ": "--games 2 ",
+    "--games 200": "--games 2",
     "uci:stockfish": f"uci:{shutil.which('stockfish') or '/usr/games/stockfish'}",
     "--random 100": "--random 5",
     "--limit 200": "--limit 5",

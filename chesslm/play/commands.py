@@ -1,10 +1,11 @@
 """The commands by which a model is played: each imports what it needs inside, so that ``--help`` loads no torch."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chesslm.options import Device, Model, NotationName
+from chesslm.options import Device, Model, NotationName, Quiet, Seed
 
 
 def play(
@@ -36,3 +37,43 @@ def uci(model: Model = None, notation: NotationName = None, device: Device = "au
     from chesslm.play.uci import uci
 
     uci(model, notation=notation, device=device)
+
+
+def match(
+    model: Annotated[str, typer.Argument(help="A model; or random, or an engine, as for --against.")],
+    against: Annotated[
+        list[str],
+        typer.Option(help="random, a model, or a UCI engine with limits and options: stockfish:skill=0,nodes=1000."),
+    ],
+    out: Annotated[Path, typer.Option(help="The PGN; a match that was stopped goes on.")],
+    games: Annotated[int, typer.Option(help="Against each opponent, two from each opening.")] = 100,
+    policy: Annotated[
+        str, typer.Option(help="When a model's choice is illegal: mask, retry, or strict, which loses.")
+    ] = "mask",
+    temperature: Annotated[float, typer.Option(help="Of models; 0 plays the likeliest move.")] = 0.0,
+    openings: Annotated[
+        str | None, typer.Option(help="PGN whose first 8 plies are played from.  [default: bundled ones]")
+    ] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Games side by side.")] = 8,
+    seed: Seed = 1,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Play a match, and say by how much the model is stronger."""
+    from chesslm.play.match import match
+
+    lines = match(
+        model, against, out, games=games, policy=policy, temperature=temperature, openings=openings, at_once=at_once,
+        seed=seed, device=device, quiet=quiet,
+    )  # fmt: skip
+    print("\n".join(lines))
+
+
+def ladder(
+    pgn: Annotated[list[Path], typer.Argument(help="PGNs of chesslm match.")],
+    anchor: Annotated[str, typer.Option(help="The player at 0.")] = "random",
+) -> None:
+    """Place all players of some matches on one ladder, in Elo."""
+    from chesslm.play.record import ladder_table
+
+    print("\n".join(ladder_table(pgn, anchor)))

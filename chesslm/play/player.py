@@ -130,6 +130,10 @@ class RandomPlayer:
         assert drawn.move
         return Choice(drawn.move, (drawn,), None, candidates)
 
+    def choose_all(self, given: Sequence[chess.Board]) -> list[Choice]:
+        """One of them in each of several games."""
+        return [self.choose(board) for board in given]
+
 
 class ModelPlayer:
     """Plays what a model writes.

@@ -1,0 +1,195 @@
+"""The record of matches, a PGN: games go in as they end, and what a match came to comes out of its headers."""
+
+import datetime
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import chess
+import chess.pgn
+
+from chesslm import files
+from chesslm.errors import InputError
+from chesslm.play import elo
+from chesslm.tables import markdown_table, percent
+
+EVENT = "chesslm match"
+SCORES = {"1-0": 1.0, "1/2-1/2": 0.5, "0-1": 0.0}
+ENDS = tuple(f"{result}\n\n" for result in SCORES)
+"""What the last game of a PGN ends in, if it is whole."""
+TITLES = ("against", "games", "won", "drawn", "lost", "score", "Elo", "stronger", "illegal choices", "failed")
+"""Stronger: the likelihood of superiority. Failed: games that an engine lost by hanging or dying."""
+
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A game that has ended.
+
+    Attributes:
+        board: with its moves.
+        round: number of the pair and of the game in it, as in 12.1.
+        players: names of White and Black.
+        given: plies of the opening.
+        illegal: illegal raw choices of White and Black, of how many.
+        result: in PGN.
+        how: it ended.
+    """
+
+    board: chess.Board
+    round: str
+    players: tuple[str, str]
+    given: int
+    illegal: tuple[str, str]
+    result: str
+    how: str
+
+
+@dataclass
+class Record:
+    """The PGN of a match.
+
+    Args:
+        path: the file; a game that a killed process had half written at its end is cut off.
+        terms: of the match; games on other terms are left alone.
+
+    Raises:
+        InputError: a file that is no record of matches.
+    """
+
+    path: Path
+    terms: str
+    games: list[Headers] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            if not self.path.parent.is_dir():
+                raise InputError(f"{self.path.parent}: no such folder")
+            return
+        text, head = self.path.read_text(encoding="utf-8", errors="replace"), f'[Event "{EVENT}"]\n'
+        if not (text.startswith(head) or head.startswith(text)):
+            raise InputError(f"{self.path} has other games in it; name another file")
+        whole = max((text.rfind(end) + len(end) for end in ENDS if end in text), default=0)
+        if whole < len(text):
+            with files.atomic(self.path) as temporary:
+                temporary.write_text(text[:whole], encoding="utf-8")
+        self.games = read_headers(self.path)
+
+    def of(self, one: str, other: str) -> list[Headers]:
+        """The headers of the games of two sides on these terms."""
+        return [
+            headers
+            for headers in self.games
+            if headers.get("Terms") == self.terms and {headers["White"], headers["Black"]} == {one, other}
+        ]
+
+    def add(self, game: Played) -> None:
+        """Append a game that has ended."""
+        record = chess.pgn.Game.from_board(game.board)
+        record.headers.update(
+            Event=EVENT,
+            Site="?",
+            Date=datetime.date.today().strftime("%Y.%m.%d"),
+            Round=game.round,
+            White=game.players[0],
+            Black=game.players[1],
+            Result=game.result,
+            Terms=self.terms,
+            OpeningPlies=str(game.given),
+            PlyCount=str(game.board.ply()),
+            WhiteIllegal=game.illegal[0],
+            BlackIllegal=game.illegal[1],
+            Termination=game.how,
+        )
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(record.accept(chess.pgn.StringExporter(columns=79)) + "\n\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.games.append(dict(record.headers))
+
+
+def read_headers(path: Path) -> list[Headers]:
+    """The headers of all games in a PGN.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [dict(headers) for headers in iter(lambda: chess.pgn.read_headers(file), None)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable PGN ({error})") from error
+
+
+def pair_scores(games: Iterable[Headers], one: str) -> list[float]:
+    """The scores of a player in whole pairs, in [0, 1], by the number of the pair."""
+    pairs: dict[str, list[float]] = {}
+    for headers in games:
+        score = SCORES[headers["Result"]]
+        number, _, _ = headers["Round"].partition(".")
+        pairs.setdefault(number, []).append(score if headers["White"] == one else 1 - score)
+    return [sum(both) / 2 for both in pairs.values() if len(both) == 2]
+
+
+def table(record: Record, one: str, others: Sequence[str]) -> list[str]:
+    """A line in Markdown for each opponent of a side, on the terms of the record."""
+    return markdown_table(TITLES, [_row(record.of(one, other), one, other) for other in others])
+
+
+def _row(games: Sequence[Headers], one: str, other: str) -> tuple[str, ...]:
+    """A line of the table."""
+    scores = [SCORES[each["Result"]] if each["White"] == one else 1 - SCORES[each["Result"]] for each in games]
+    pairs = pair_scores(games, one)
+    if not pairs:
+        return (other, str(len(games)), *"–" * (len(TITLES) - 2))
+    found = elo.compare(pairs)
+    counts = [each["WhiteIllegal" if each["White"] == one else "BlackIllegal"].split(" of ") for each in games]
+    illegal, chosen = (sum(int(count[i]) for count in counts) for i in range(2))
+    failed = sum(each["Termination"].startswith("engine failed") for each in games)
+    return (
+        other,
+        str(len(games)),
+        *(str(scores.count(score)) for score in (1.0, 0.5, 0.0)),
+        f"{percent(found.score)} ({percent(found.low)} to {percent(found.high)})",
+        shown_elo(found.elo, found.elo_low, found.elo_high),
+        percent(found.superiority) if found.superiority is not None else "–",
+        f"{illegal:,} of {chosen:,}",
+        str(failed),
+    )
+
+
+def ladder_table(paths: Sequence[Path], anchor: str) -> list[str]:
+    """The places of all players in some records, as lines in Markdown.
+
+    Args:
+        paths: PGNs of matches.
+        anchor: the player at 0.
+
+    Raises:
+        InputError: a file is none of those, or the anchor played in none.
+    """
+    matches: dict[tuple[str, str, str], list[Headers]] = {}
+    for path in paths:
+        for headers in read_headers(path):
+            if headers.get("Event") != EVENT:
+                raise InputError(f"{path} has games in it that are not of chesslm match")
+            one, other = sorted((headers["White"], headers["Black"]))
+            matches.setdefault((one, other, headers["Terms"]), []).append(headers)
+    results: dict[tuple[str, str], list[float]] = {}
+    for (one, other, _), games in matches.items():
+        results.setdefault((one, other), []).extend(pair_scores(games, one))
+    if not any(anchor in names for names in results):
+        raise InputError(f"{anchor} played in none of these games; name another --anchor")
+    rungs = elo.ladder(results, anchor)
+    places = ("0" if rung.name == anchor else shown_elo(rung.elo, rung.low, rung.high) for rung in rungs)
+    rows = [(rung.name, f"{rung.games:,}", place) for rung, place in zip(rungs, places, strict=True)]
+    return markdown_table(("player", "games", "Elo"), rows)
+
+
+def shown_elo(value: float | None, low: float | None, high: float | None) -> str:
+    """Elo with its interval; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:+.0f} ({' to '.join('…' if end is None else f'{end:+.0f}' for end in (low, high))})"
