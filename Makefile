@@ -8,18 +8,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo check soak format stockfish
+.PHONY: demo check soak format tools
 
 demo: $(READY)
 	$(BIN)/chesslm demo
 
-check: $(READY) stockfish
+check: $(READY) tools
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/pytest -n auto --dist loadfile
 
-soak: $(READY) stockfish
+soak: $(READY) tools
 	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py
 
 format: $(READY)
@@ -36,9 +36,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $(READY)
 
-# The tests play against a real engine. It comes from Debian's packages; what is there is left alone.
-stockfish:
-	@if command -v stockfish >/dev/null || [ -x /usr/games/stockfish ]; then :; \
+# The tests play against a real engine and type into a real terminal. Both come from Debian's packages, each of the
+# command's name; what is there is left alone.
+tools:
+	@for tool in stockfish tmux; do \
+	if command -v $$tool >/dev/null || [ -x /usr/games/$$tool ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && apt-get install -qq -y --no-install-recommends stockfish; \
-	else echo "make check needs Stockfish: install Debian's package stockfish (apt-get install stockfish)" >&2; exit 2; fi
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $$tool; \
+	else echo "make check needs $$tool: install Debian's package (apt-get install $$tool)" >&2; exit 2; fi; done

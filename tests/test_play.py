@@ -23,8 +23,9 @@ from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel, load_model, new_gpt2, save_checkpoint
+from chesslm.play.game import Game
 from chesslm.play.player import POLICY_SAYS, Choice, ModelPlayer, Player, RandomPlayer, explained
-from chesslm.play.screen import board_lines, new_console, read_move
+from chesslm.play.screen import View, board_lines, new_console, read_move
 from chesslm.play.terminal import reader, run_game
 from chesslm.play.thought import Candidate
 from chesslm.tokenizer import get_tokenizer
@@ -53,7 +54,8 @@ def session(player: Player, *lines: str, human: chess.Color = chess.WHITE) -> st
     """What the terminal shows for these lines of input."""
     left = iter(lines)
     screen = io.StringIO()
-    run_game(player, human, lambda prompt: next(left, None), Console(file=screen, markup=False, highlight=False))
+    view = View(Console(file=screen, markup=False, highlight=False))
+    run_game(Game(player, human), lambda prompt: next(left, None), view)
     return screen.getvalue()
 
 
@@ -322,7 +324,7 @@ def test_help_names_every_command() -> None:
 def test_bytes_that_are_no_text_are_no_move() -> None:
     stdin = io.TextIOWrapper(io.BytesIO(b"\xff\xfe\x00\ne4"), encoding="utf-8")
     screen = io.StringIO()
-    run_game(RandomPlayer(1), chess.WHITE, reader(stdin), Console(file=screen))
+    run_game(Game(RandomPlayer(1), chess.WHITE), reader(stdin), View(Console(file=screen)))
     assert "is neither a move nor a command" in screen.getvalue()
     assert "You: 1. e4" in screen.getvalue()
     assert reader(None)("") is None
@@ -464,8 +466,8 @@ def test_boards_without_unicode_and_without_colour() -> None:
         (["--temperature", "-1"], "temperature"),
         (["--temperature", "hot"], "--temperature"),
         (["--device", "abacus"], "unknown device 'abacus'"),
-        (["--elo", "1500"], "fresh-uci-move was told no ratings in training; leave --elo"),
-        (["--white-elo", "0"], "fresh-uci-move was told no ratings in training; leave --elo"),
+        (["--elo", "1500"], "fresh-uci-move was told no ratings in training, so it can be told none"),
+        (["--white-elo", "0"], "fresh-uci-move was told no ratings in training, so it can be told none"),
         (["--black-elo", "strong"], "--black-elo"),
         (["--notation", "uci-square"], "writes uci-move, not uci-square"),
     ],

@@ -16,19 +16,25 @@ def play(
     elo: Annotated[int | None, typer.Option(help="Rating of both sides, for a model told ratings in training.")] = None,
     white_elo: Annotated[int | None, typer.Option(help="Rating of White alone.")] = None,
     black_elo: Annotated[int | None, typer.Option(help="Rating of Black alone.")] = None,
+    opening: Annotated[str, typer.Option(help="Moves to begin with, as in 'e4 c5'; random: a bundled opening.")] = "",
+    resume: Annotated[str, typer.Option(help="Go on with the game in this PGN.")] = "",
+    clock: Annotated[str, typer.Option(help="Minutes and seconds a move, as in 5+3; by default none.")] = "",
+    blindfold: Annotated[bool, typer.Option("--blindfold", help="Hide the pieces.")] = False,
     notation: NotationName = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of a random colour and of draws; by default another each time.")
+        int | None, typer.Option(help="Of a random colour or opening and of draws; by default another each time.")
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Play against a model in the terminal."""
+    from chesslm.conditions import Headers
+    from chesslm.play.player import Style
     from chesslm.play.terminal import play
 
     white, black = (elo if of_side is None else of_side for of_side in (white_elo, black_elo))
     play(
-        model, color=color, temperature=temperature, policy=policy, white_elo=white, black_elo=black, notation=notation,
-        seed=seed, device=device,
+        model, color=color, style=Style(policy, temperature), opening=opening, resume=resume, clock=clock,
+        blindfold=blindfold, headers=Headers(white, black), notation=notation, seed=seed, device=device,
     )  # fmt: skip
 
 

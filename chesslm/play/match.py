@@ -139,7 +139,7 @@ def match(
     if games < 2 or games % 2:
         raise InputError(f"--games {games}: games come in pairs, so give an even number")
     style, strict = Style("mask" if policy == "strict" else policy, temperature), policy == "strict"
-    lines = _openings(openings)
+    lines = read_openings(openings or str(bundled("openings.pgn")[0]))
     if len(lines) < games // 2:
         raise InputError(f"{games} games need {games // 2} openings, and there are {len(lines)}")
     order = np.random.default_rng(seed).permutation(len(lines))[: games // 2]
@@ -197,14 +197,14 @@ async def _move(number: int, mover: Side, live: Mapping[int, Live]) -> None:
         live[slot].take(answer)
 
 
-def _openings(path: str | None) -> list[tuple[chess.Move, ...]]:
+def read_openings(path: str) -> list[tuple[chess.Move, ...]]:
     """The first plies of the games of a PGN, each once, as far as there is a game to be played from there.
 
     Raises:
         InputError: it cannot be read.
     """
     found: dict[tuple[chess.Move, ...], None] = {}
-    with closing(read_games([Source(path or str(bundled("openings.pgn")[0]))], workers=1)) as games:
+    with closing(read_games([Source(path)], workers=1)) as games:
         for _, game in games:
             if isinstance(game, Game):
                 moves = tuple(boards.to_moves(game.codes[:OPENING_PLIES]))

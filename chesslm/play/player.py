@@ -156,19 +156,26 @@ class ModelPlayer:
     def __init__(
         self, loaded: "LoadedModel", style: Style = Style(), seed: int | None = None, headers: Headers | None = None
     ) -> None:
-        elos = [elo for elo in (headers.white_elo, headers.black_elo) if elo is not None] if headers else []
-        if elos and "elo" not in loaded.tokenizer.conditions:
-            raise InputError(
-                f"{loaded.name} was told no ratings in training; leave --elo, --white-elo, --black-elo out"
-            )
-        if any(elo < 0 for elo in elos):
-            raise InputError(f"a rating is 0 or more, not {min(elos)}")
-        self._headers = headers
+        self._loaded = loaded
+        self.tell(headers or Headers())
         self.name, self.style = loaded.name, style
         self.context = loaded.context
         self._forks = Forks(loaded.tokenizer)
         self._reader = Reader(loaded)
         self._random = np.random.default_rng(seed)
+
+    def tell(self, headers: Headers) -> None:
+        """Tell the model something else of the game from now on.
+
+        Raises:
+            InputError: no such rating, or a model that takes none.
+        """
+        elos = [elo for elo in (headers.white_elo, headers.black_elo) if elo is not None]
+        if elos and "elo" not in self._loaded.tokenizer.conditions:
+            raise InputError(f"{self._loaded.name} was told no ratings in training, so it can be told none")
+        if any(elo < 0 for elo in elos):
+            raise InputError(f"a rating is 0 or more, not {min(elos)}")
+        self.headers = headers
 
     def candidates(self, board: chess.Board) -> tuple[Candidate, ...]:
         """Every legal move and the likeliest others, each once, likeliest first; empty where it cannot read the game.
@@ -210,7 +217,7 @@ class ModelPlayer:
         if not _from_the_start(board):
             return None
         tokenizer = self._forks.tokenizer
-        game = tokenizer.encode(boards.to_codes(board.move_stack), headers=self._headers)
+        game = tokenizer.encode(boards.to_codes(board.move_stack), headers=self.headers)
         ids = [*game.ids.tolist(), *tokenizer.lead(len(board.move_stack))]
         before = self._forks.moves_before(game)[-1]
         thought = Thought(self._reader, self._forks, board, ids, before, room=self.context - len(ids))

@@ -14,20 +14,91 @@ from rich.text import Text
 
 from chesslm.boards import Illegal, illegal_kind
 from chesslm.errors import InputError
+from chesslm.play.game import RESULTS, Game, name_of
 from chesslm.play.thought import Candidate
 
 SQUARES = {(False, False): "#5c7080", (True, False): "#8496a3", (False, True): "#7a6a2c", (True, True): "#9c8b45"}
 """Background by (light square, part of the last move)."""
 PIECES = {chess.WHITE: "bold #ffffff", chess.BLACK: "bold #000000"}
-BAR = 30
-"""Columns of a bar that stands for certainty."""
+BAR, NARROW_BAR, NARROW = 30, 12, 97
+"""Columns of a bar that stands for certainty; the narrow one is for screens of so many columns, or fewer."""
 HINTS, LEGAL_HINTS = 8, 3
 """Moves that a hint shows: so many of the likeliest, and at least so many legal ones."""
+HEAD = 14
+"""Lines of the screen with the board, and one for the prompt."""
 
 
 def new_console() -> Console:
     """A console that changes nothing in what it is given."""
     return Console(highlight=False, markup=False, emoji=False)
+
+
+class View:
+    """What is shown of a game: line after line, or one screen that is drawn anew before each prompt.
+
+    Args:
+        console: where to write.
+        live: whether a person sits at a terminal.
+        blindfold: whether pieces are hidden.
+    """
+
+    def __init__(self, console: Console, live: bool = False, blindfold: bool = False) -> None:
+        self.console, self.live, self.blindfold = console, live, blindfold
+        self._lines: list[Text] = []
+
+    def say(self, what: str | Sequence[Text]) -> None:
+        """Lines of text; in one screen they stand until the next prompt is answered."""
+        lines = [Text(line) for line in what.splitlines()] if isinstance(what, str) else list(what)
+        if self.live:
+            self._lines += lines
+        else:
+            self._print(lines)
+
+    def show(self, game: Game) -> None:
+        """The position, where it is not on the screen anyway."""
+        if not self.live:
+            self._print([Text(), *self._board(game), Text()])
+            self.say(_over(game))
+
+    def draw(self, game: Game) -> None:
+        """The screen, with what was said since the last prompt; what does not fit beside the board takes its place."""
+        if not self.live:
+            return
+        players = (f"{name_of(color)}: {game.player.name if color != game.human else 'you'}" for color in (True, False))
+        clocks = (f", {game.clock.shown(color)}" if game.clock else "" for color in (True, False))
+        names = "   ".join(player + clock for player, clock in zip(players, clocks, strict=True))
+        last = f"Last move: {game.last()}" if game.board.move_stack else "No move yet"
+        head = [Text(names), Text(), *self._board(game), Text(), Text(last)]
+        said = [*self._lines, *map(Text, _over(game).splitlines())]
+        self._lines = []
+        self.console.clear()
+        width = self.console.width
+        lines = sum(max(1, -(-line.cell_len // width)) for line in said)
+        self._print(said if lines > self.room() else [*head, *said])
+
+    def room(self) -> int:
+        """Lines that fit below the board."""
+        return self.console.height - HEAD if self.live else 100
+
+    def bye(self) -> None:
+        """The last word."""
+        self._print([Text("Bye.")])
+
+    def _board(self, game: Game) -> list[Text]:
+        board = chess.Board(None) if self.blindfold else game.board
+        return board_lines(board, game.human, self.console)
+
+    def _print(self, lines: Sequence[Text]) -> None:
+        for line in lines:
+            self.console.print(line, soft_wrap=True)
+
+
+def _over(game: Game) -> str:
+    """How the game ended, if it did, and what can be done then."""
+    if not (ending := game.ending()):
+        return ""
+    words, result = ending
+    return f"{words}: {RESULTS[result]}, {result}. Type undo, save FILE.pgn, new or quit."
 
 
 def board_lines(board: chess.Board, bottom: chess.Color, console: Console) -> list[Text]:
@@ -62,17 +133,40 @@ def board_lines(board: chess.Board, bottom: chess.Color, console: Console) -> li
     return lines
 
 
-def hint_lines(board: chess.Board, candidates: Sequence[Candidate], console: Console) -> list[Text]:
-    """The likeliest moves with bars, the illegal ones marked with the reason, and the share of all legal ones."""
+def legal_lines(board: chess.Board, square: str = "") -> list[Text]:
+    """The legal moves in SAN, a line for each piece, or those of the piece on one square.
+
+    Raises:
+        InputError: it is no square, or no piece there can move.
+    """
+    if square and square not in chess.SQUARE_NAMES:
+        raise InputError(f"{square!r} is no square; give one such as e2")
+    moves: dict[chess.Square, list[str]] = {}
+    for move in board.generate_legal_moves():
+        moves.setdefault(move.from_square, []).append(board.san(move))
+    chosen = [chess.parse_square(square)] if square else sorted(moves)
+    if not any(each in moves for each in chosen):
+        raise InputError(f"no piece on {square} can move" if square else "there is no legal move")
+    return [Text(f"  {chess.SQUARE_NAMES[each]}: {' '.join(sorted(moves[each]))}") for each in chosen]
+
+
+def hint_lines(board: chess.Board, candidates: Sequence[Candidate], console: Console, room: int = 100) -> list[Text]:
+    """The likeliest moves with bars, the illegal ones marked with the reason, and the share of all legal ones.
+
+    Args:
+        board: the position.
+        candidates: likeliest first.
+        console: says what the terminal can show.
+        room: lines that there are at most.
+    """
     legal = [candidate for candidate in candidates if not candidate.illegal]
-    shown = [
-        *candidates[:HINTS],
-        *(candidate for candidate in legal[:LEGAL_HINTS] if candidate not in candidates[:HINTS]),
-    ]
+    likeliest = candidates[: max(min(HINTS, room - LEGAL_HINTS - 1), 1)]
+    shown = [*likeliest, *(candidate for candidate in legal[:LEGAL_HINTS] if candidate not in likeliest)]
+    bar = BAR if console.width > NARROW else NARROW_BAR
     lines = []
     for candidate in shown:
         name = board.san(candidate.move) if candidate.move and not candidate.illegal else candidate.text
-        line = Text(f"  {name:<7} {_bar(candidate.probability, console):<{BAR}} {candidate.probability:6.1%}")
+        line = Text(f"  {name:<7} {_bar(candidate.probability, bar, console):<{bar}} {candidate.probability:6.1%}")
         if candidate.illegal:
             line.append(f"  illegal: {candidate.illegal}", "red")
         lines.append(line)
@@ -81,11 +175,11 @@ def hint_lines(board: chess.Board, candidates: Sequence[Candidate], console: Con
     return lines
 
 
-def _bar(share: float, console: Console) -> str:
+def _bar(share: float, columns: int, console: Console) -> str:
     """A bar in steps of an eighth of a column; the least one can still be seen."""
     if not _unicode(console):
-        return "#" * max(1, round(share * BAR))
-    whole, eighths = divmod(max(1, round(share * BAR * 8)), 8)
+        return "#" * max(1, round(share * columns))
+    whole, eighths = divmod(max(1, round(share * columns * 8)), 8)
     return "█" * whole + ("", *"▏▎▍▌▋▊▉")[eighths]
 
 

@@ -1,27 +1,29 @@
 """Playing a model in the terminal: lines are read, a board and the model's moves are written.
 
-From a pipe it is the same game without prompts and without colours, so a script can play; the end of the input
-ends it. ``play`` is the command; ``run_game`` is the same loop with any player and any way of reading lines.
+A person at a terminal sees one screen, drawn anew before each prompt. From a pipe it is the same game line by line,
+without prompts and without colours, so a script can play; the end of the input ends it. ``play`` is the command;
+``run_game`` is the same loop with any player and any way of reading lines.
 """
 
 import contextlib
-import datetime
+import re
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 from typing import TextIO
 
 import chess
-import chess.pgn
 import numpy as np
 from rich.console import Console
 
-from chesslm import __version__, boards, files
+from chesslm.bundled import bundled
 from chesslm.conditions import Headers
 from chesslm.errors import FailureError, InputError
-from chesslm.play.player import ModelPlayer, Player, Style, explained
-from chesslm.play.screen import board_lines, hint_lines, new_console, read_move
+from chesslm.play.game import Clock, Game, name_of
+from chesslm.play.match import read_openings
+from chesslm.play.player import ModelPlayer, Player, RandomPlayer, Style, explained
+from chesslm.play.screen import View, hint_lines, legal_lines, new_console, read_move
 
 Read = Callable[[str], str | None]
 """Shows a prompt and reads a line; None at the end of the input."""
@@ -29,81 +31,29 @@ Read = Callable[[str], str | None]
 COLORS = {"white": chess.WHITE, "black": chess.BLACK}
 
 HELP = """\
-  a move          in SAN or UCI: e4, Nf3, exd5, O-O, e8=Q, e2e4, e7e8q
-  hint            the model's likeliest moves here, the illegal ones marked
-  undo            take your last move back, or your resignation
-  board  moves    show the position, or the game so far
-  save FILE.pgn   write the game; a file that exists is left alone
-  resign  new     give up, or begin again
-  quit            leave, as does the end of the input"""
-
-ENDINGS = {
-    chess.Termination.CHECKMATE: "Checkmate",
-    chess.Termination.STALEMATE: "Stalemate",
-    chess.Termination.INSUFFICIENT_MATERIAL: "Neither side can mate with what is left",
-    chess.Termination.THREEFOLD_REPETITION: "The same position for the third time",
-    chess.Termination.FIFTY_MOVES: "Fifty moves without a capture or a pawn move",
-}
-RESULTS = {"1-0": "White wins", "0-1": "Black wins", "1/2-1/2": "a draw"}
-
-
-@dataclass
-class Game:
-    """A game in progress.
-
-    Attributes:
-        player: the opponent.
-        human: the person's colour.
-        board: the position with its moves.
-        notes: for each move, what its comment in the PGN is to say.
-        resigned: whether the person gave up.
-    """
-
-    player: Player
-    human: chess.Color
-    board: chess.Board = field(default_factory=chess.Board)
-    notes: list[str] = field(default_factory=list)
-    resigned: bool = False
-
-    def ending(self) -> tuple[str, str] | None:
-        """How the game ended, in words and as a PGN result; None while it goes on."""
-        if self.resigned:
-            return f"{_name(self.human)} resigns", "0-1" if self.human == chess.WHITE else "1-0"
-        outcome = boards.outcome(self.board)
-        return (ENDINGS[outcome.termination], outcome.result()) if outcome else None
-
-    def push(self, move: chess.Move, note: str = "") -> str:
-        """Play a move and return it with its number, as in ``3... Nf6``."""
-        text = f"{self.board.fullmove_number}{'.' if self.board.turn else '...'} {self.board.san(move)}"
-        self.board.push(move)
-        self.notes.append(note)
-        return text
-
-    def undo(self) -> None:
-        """Take back the resignation, or else the person's last move and all after it.
-
-        Raises:
-            InputError: there is neither.
-        """
-        if self.resigned:
-            self.resigned = False
-            return
-        if len(self.board.move_stack) <= (self.human == chess.BLACK):
-            raise InputError("there is no move of yours to take back")
-        while True:
-            self.board.pop()
-            self.notes.pop()
-            if self.board.turn == self.human:
-                return
+  a move           in SAN or UCI: e4, Nf3, exd5, O-O, e8=Q, e2e4, e7e8q
+  legal  legal e2  all legal moves, or those of the piece on a square
+  hint             the model's likeliest moves here, the illegal ones marked
+  undo  undo 3     take your last move back (or your resignation), or three plies
+  board  moves     show the position, or the game so far
+  blindfold        hide the pieces, or show them again
+  level 0.5        the model's temperature: 0 plays the likeliest move, 1 as often as in its games
+  elo 1500         what a model that was told ratings is told of both sides
+  save FILE.pgn    write the game; a file that exists is left alone
+  load FILE.pgn    go on with a game that was saved
+  resign  new      give up, or begin again
+  quit             leave, as do the end of the input (Ctrl-D) and Ctrl-C"""
 
 
 def play(
     model: str | None,
+    style: Style,
     color: str = "white",
-    temperature: float = 0.0,
-    policy: str = "mask",
-    white_elo: int | None = None,
-    black_elo: int | None = None,
+    opening: str = "",
+    resume: str = "",
+    clock: str = "",
+    blindfold: bool = False,
+    headers: Headers | None = None,
     notation: str | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -112,12 +62,15 @@ def play(
 
     Args:
         model: folder or hub id; None is the released model.
+        style: how the model chooses.
         color: of the person: white, black or random.
-        temperature: 0 plays what is likeliest.
-        policy: what the model does when its choice is illegal: mask or retry.
-        white_elo, black_elo: ratings that a model trained with ``--condition elo`` is told.
+        opening: moves to begin with, in SAN or UCI; ``random``: one of the bundled openings.
+        resume: a PGN whose first game goes on.
+        clock: minutes and increment, as in 5+3; empty: none.
+        blindfold: whether pieces are hidden.
+        headers: ratings that a model trained with ``--condition elo`` is told.
         notation: how the model writes moves, if it does not say.
-        seed: of a random colour and of the draws; None for others each time.
+        seed: of a random colour or opening and of the draws; None for others each time.
         device: auto, cpu, cuda or mps.
 
     Raises:
@@ -125,21 +78,47 @@ def play(
     """
     if color not in (*COLORS, "random"):
         raise InputError(f"unknown colour {color!r}; colours are white, black and random")
-    style = Style(policy, temperature)
+    if opening and resume:
+        raise InputError("--opening begins a game, and --resume goes on with one: give one of them")
+    random = np.random.default_rng(seed)
+    drawn = bool(random.integers(2))
+    # All that may be wrong comes before a model is loaded.
+    game = Game(RandomPlayer(), COLORS.get(color, drawn), clock=Clock.read(clock) if clock else None)
+    if resume:
+        game.load(resume)
+    for move in opening_moves(opening, random):
+        game.push(move)
     with Console(stderr=True).status("Loading the model"):
         from chesslm.model import load_model
 
         # One move at a time bf16 is no quicker, and its coarse logits make ties of the likeliest moves.
         loaded = load_model(model, notation, device, precision="fp32")
-        player = ModelPlayer(loaded, style, seed, Headers(white_elo, black_elo))
-    drawn = bool(np.random.default_rng(seed).integers(2))
+        game.player = ModelPlayer(loaded, style, seed, headers)
     console = new_console()
+    view = View(console, live=console.is_terminal and bool(sys.stdin and sys.stdin.isatty()), blindfold=blindfold)
     try:
-        run_game(player, COLORS.get(color, drawn), reader(sys.stdin), console)
+        run_game(game, reader(sys.stdin), view)
     except KeyboardInterrupt:
         # So that the last word does not stand behind the prompt.
         console.print()
         raise
+
+
+def opening_moves(text: str, random: np.random.Generator) -> list[chess.Move]:
+    """The moves of an opening: given in SAN or UCI, or ``random``, one of the bundled ones.
+
+    Raises:
+        InputError: one of them is not legal.
+    """
+    if text == "random":
+        lines = read_openings(str(bundled("openings.pgn")[0]))
+        return list(lines[random.integers(len(lines))])
+    board = chess.Board()
+    for word in text.split():
+        # 1.e4 is a move, and 1. in front of one is none.
+        if not re.fullmatch(r"\d+\.+", word):
+            board.push(read_move(word, board))
+    return board.move_stack
 
 
 def reader(stdin: TextIO | None) -> Read:
@@ -164,35 +143,39 @@ def _ask(prompt: str) -> str | None:
         return None
 
 
-def run_game(player: Player, human: chess.Color, read: Read, console: Console) -> None:
+def run_game(game: Game, read: Read, view: View) -> None:
     """Play until the input ends or the person leaves.
 
     Args:
-        player: the opponent.
-        human: the person's colour.
+        game: from where it stands.
         read: gives the person's lines.
-        console: where to write.
+        view: where to write.
     """
-    game = Game(player, human)
-    _say(console, f"You are {_name(human)} against {player.name}. Type a move, such as e4 or e2e4, or help.")
+    view.say(f"You are {name_of(game.human)} against {game.player.name}. Type a move, such as e4 or e2e4, or help.")
     changed = True
     while True:
-        if game.board.turn != human and not game.ending():
-            answer(game, console)
+        if game.board.turn != game.human and not game.ending():
+            answer(game, view)
         if changed:
-            show(game, console)
-        line = read("> " if game.ending() else "Your move: ")
+            view.show(game)
+        view.draw(game)
+        over, began = game.ending(), time.monotonic()
+        line = read("> " if over else "Your move: ")
         if line is None or line.strip().lower() in ("quit", "exit"):
-            _say(console, "Bye.")
+            view.bye()
             return
+        if game.clock and not over:
+            game.clock.left[game.human] -= time.monotonic() - began
+            if changed := game.clock.late() is not None:
+                continue
         try:
-            changed = obey(game, line.strip(), console)
+            changed = obey(game, line.strip(), view)
         except (InputError, FailureError) as error:
-            _say(console, str(error))
+            view.say(str(error))
             changed = False
 
 
-def obey(game: Game, line: str, console: Console) -> bool:
+def obey(game: Game, line: str, view: View) -> bool:
     """Do what a line says: a command or a move.
 
     Returns:
@@ -203,117 +186,94 @@ def obey(game: Game, line: str, console: Console) -> bool:
         FailureError: a full disk.
     """
     command, _, rest = line.partition(" ")
+    rest = rest.strip()
     match command.lower():
         case "":
             return False
         case "help":
-            _say(console, HELP)
+            view.say(HELP)
             return False
         case "moves":
-            _say(console, chess.Board().variation_san(game.board.move_stack) or "no moves yet")
+            view.say(chess.Board().variation_san(game.board.move_stack) or "no moves yet")
+            return False
+        case "legal":
+            view.say(legal_lines(game.board, rest))
             return False
         case "save":
-            _say(console, f"Saved as {save(game, rest.strip())}")
+            view.say(f"Saved as {game.save(rest)}")
+            return False
+        case "level" | "elo":
+            view.say(set_level(game.player, command.lower(), rest))
             return False
         case "board":
             return True
+        case "blindfold":
+            view.blindfold = not view.blindfold
+            return True
         case "undo":
-            game.undo()
+            game.undo(_plies(rest))
+            return True
+        case "load":
+            game.load(rest)
             return True
         case "new":
-            game.board.reset()
-            game.notes.clear()
-            game.resigned = False
+            game.restart()
             return True
     if game.ending():
         raise InputError("the game is over: undo, save FILE.pgn, new or quit")
     match command.lower():
         case "hint":
-            hint(game, console)
+            hint(game, view)
             return False
         case "resign":
             game.resigned = True
         case _:
-            _say(console, f"You: {game.push(read_move(line, game.board))}")
+            view.say(f"You: {game.push(read_move(line, game.board))}")
     return True
 
 
-def show(game: Game, console: Console) -> None:
-    """Draw the board, and say how the game ended if it did."""
-    console.print()
-    for line in board_lines(game.board, game.human, console):
-        console.print(line, soft_wrap=True)
-    console.print()
-    if ending := game.ending():
-        words, result = ending
-        _say(console, f"{words}: {RESULTS[result]}, {result}. Type undo, save FILE.pgn, new or quit.")
+def _plies(text: str) -> int:
+    if text and not (text.isascii() and text.isdigit() and int(text[:9])):
+        raise InputError(f"undo takes a number of plies, not {text!r}")
+    return int(text[:9] or 0)
 
 
-def hint(game: Game, console: Console) -> None:
+def set_level(player: Player, what: str, text: str) -> str:
+    """Change how strong a model plays, or say how it does.
+
+    Raises:
+        InputError: it is no such number, or the player has no such thing.
+    """
+    if not isinstance(player, ModelPlayer):
+        raise InputError(f"{player.name} has one level only")
+    if text:
+        try:
+            number = float(text)
+        except ValueError:
+            raise InputError(f"{what} takes a number, not {text!r}") from None
+        if what == "level":
+            player.style = replace(player.style, temperature=number)
+        else:
+            player.tell(Headers(round(number), round(number)))
+    elos = {elo for elo in (player.headers.white_elo, player.headers.black_elo) if elo is not None}
+    told = f", told of {' and '.join(map(str, sorted(elos)))} Elo" if elos else ""
+    return f"{player.name} plays at temperature {player.style.temperature:g}{told}."
+
+
+def hint(game: Game, view: View) -> None:
     """Show what the model would play in the person's place."""
     candidates = game.player.candidates(game.board)
     if not candidates:
         raise InputError(f"{game.player.name} has no opinion here: the game is longer than it can look back")
-    for line in hint_lines(game.board, candidates, console):
-        console.print(line, soft_wrap=True)
+    view.say(hint_lines(game.board, candidates, view.console, view.room()))
 
 
-def answer(game: Game, console: Console) -> None:
+def answer(game: Game, view: View) -> None:
     """Let the model move, and say what it wanted first where that was illegal."""
+    began = time.monotonic()
     choice = game.player.choose(game.board)
+    if game.clock:
+        game.clock.left[not game.human] -= time.monotonic() - began
     for line in (notes := explained(choice)):
-        _say(console, f"{game.player.name}: {line}")
-    _say(console, f"{game.player.name}: {game.push(choice.move, ' '.join(notes))}")
-
-
-def save(game: Game, name: str) -> Path:
-    """Write the game as a PGN of its own.
-
-    Raises:
-        InputError: no name, the file exists already, or it cannot be written.
-        FailureError: the disk is full.
-    """
-    if not (name and name.isprintable()):
-        raise InputError("save needs the name of a file, as in save game.pgn")
-    try:
-        path = Path(name).expanduser()
-        exists = path.exists()
-    except (OSError, RuntimeError) as error:
-        # A name too long, or a ~user that is nobody.
-        raise InputError(f"{name} cannot be a file's name ({error})") from error
-    if exists:
-        raise InputError(f"{path} exists already; choose another name")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder")
-    with files.atomic(path) as temporary:
-        temporary.write_text(f"{to_pgn(game)}\n\n", encoding="utf-8")
-    return path
-
-
-def to_pgn(game: Game) -> chess.pgn.Game:
-    """The game with its headers; a comment stands where the model's raw choice was illegal."""
-    record = chess.pgn.Game.from_board(game.board)
-    ending = game.ending()
-    sides = {game.human: ("human", "human"), not game.human: (game.player.name, "program")}
-    record.headers.update(
-        Event=f"chesslm {__version__} play",
-        Date=datetime.date.today().strftime("%Y.%m.%d"),
-        Round="-",
-        White=sides[chess.WHITE][0],
-        Black=sides[chess.BLACK][0],
-        Result=ending[1] if ending else "*",
-        WhiteType=sides[chess.WHITE][1],
-        BlackType=sides[chess.BLACK][1],
-        Termination="normal" if ending else "unterminated",
-    )
-    for node, note in zip(record.mainline(), game.notes, strict=True):
-        node.comment = note
-    return record
-
-
-def _name(color: chess.Color) -> str:
-    return "White" if color == chess.WHITE else "Black"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True)
+        view.say(f"{game.player.name}: {line}")
+    view.say(f"{game.player.name}: {game.push(choice.move, ' '.join(notes))}")
