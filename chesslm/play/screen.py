@@ -162,7 +162,7 @@ def hint_lines(board: chess.Board, candidates: Sequence[Candidate], console: Con
     legal = [candidate for candidate in candidates if not candidate.illegal]
     likeliest = candidates[: max(min(HINTS, room - LEGAL_HINTS - 1), 1)]
     shown = [*likeliest, *(candidate for candidate in legal[:LEGAL_HINTS] if candidate not in likeliest)]
-    bar = BAR if console.width > NARROW else NARROW_BAR
+    bar = NARROW_BAR if console.is_terminal and console.width <= NARROW else BAR
     lines = []
     for candidate in shown:
         name = board.san(candidate.move) if candidate.move and not candidate.illegal else candidate.text
