@@ -14,7 +14,7 @@ import typer
 from chesslm import __version__
 from chesslm.endings import exit_code, terminated
 from chesslm.errors import InputError
-from chesslm.options import Device, NotationName, Precision, Quiet, Seed, Workers
+from chesslm.options import Device, Model, NotationName, Precision, Quiet, Seed, Workers
 from chesslm.play import commands
 
 app = typer.Typer(
@@ -265,6 +265,24 @@ def evaluate(
         engine=engine, limit=limit, data=data, plies=plies, told=not unknown, notation=notation, json_file=json_file,
         html_file=html_file, card=card, seed=seed, workers=workers, device=device, precision=precision, quiet=quiet,
     )  # fmt: skip
+
+
+@app.command()
+def probe(
+    games: Annotated[
+        str, typer.Option(help="Games it was not trained on: a PGN, or a dataset folder for its test split.")
+    ],
+    model: Model = None,
+    limit: Annotated[int, typer.Option(help="Use at most so many games, a seeded sample.")] = 2000,
+    notation: NotationName = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Find the board in a model's activations, and keep the probe beside it."""
+    from chesslm.inside.run import probe
+
+    print("\n".join(probe(model, games, limit=limit, notation=notation, seed=seed, device=device, quiet=quiet)))
 
 
 @app.command()

@@ -112,6 +112,9 @@ METRICS = {
     "pairs_beyond_context": About("Pairs beyond context", "count", "too long for its memory; counted as wrong"),
     "share": About("Share", "rate", ""),
     "plies_beyond_context": About("Plies beyond context", "count", "too late for its memory; counted as missed"),
+    "piece_accuracy": About("Squares found", "rate", "squares on which the probe finds what stands there"),
+    "piece_accuracy_nonempty": About("… not empty", "rate", "those with a piece on them"),
+    "board_exact": About("Boards found", "rate", "positions in which it finds all 64"),
 }
 """The metrics of the suites, in the order of the table; others follow under their own names."""
 BESIDE = {

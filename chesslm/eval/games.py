@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from chesslm import boards, pgn
 from chesslm.errors import InputError
 from chesslm.game import Game
 from chesslm.generate import random_games
-from chesslm.shards import Dataset
+from chesslm.shards import Dataset, open_dataset
 from chesslm.streams import BOUNDARY, Source
 
 RANDOM_NUMBERS = 1_000_000_000
@@ -55,6 +56,13 @@ class Games:
         """The sample of so many games: those of a larger one that were drawn first."""
         kept = [place < limit for place in self.drawn]
         return replace(self, games=list(compress(self.games, kept)), drawn=list(compress(self.drawn, kept)))
+
+
+def sample_games(where: str, limit: int, seed: int, pool: Executor) -> Games:
+    """A seeded sample of the games of a PGN, or of the test games of a dataset folder; arguments as for those."""
+    if Path(where).is_dir():
+        return from_dataset(open_dataset(Path(where)), limit, seed)
+    return from_pgn(where, limit, seed, pool)
 
 
 def from_pgn(where: str, limit: int, seed: int, pool: Executor) -> Games:

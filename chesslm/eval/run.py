@@ -5,7 +5,6 @@ The command line, the demo, tests and notebooks all call ``evaluate``.
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chesslm import files, parallel
 from chesslm.errors import InputError
-from chesslm.eval.games import Games, from_chance, from_dataset, from_pgn
+from chesslm.eval.games import Games, from_chance, sample_games
 from chesslm.eval.intervals import difference
 from chesslm.eval.results import Result, results_object, write_figures, write_results
 from chesslm.notation import TEXT
@@ -92,7 +91,7 @@ def evaluate(
         progress.bar("reading the games", None)
         # Once, even for both samples: standard input cannot be read again.
         wanted = max(limit, MINED_GAMES) if set(suites) & set(MINING) else limit
-        mined = None if games is None else _read(games, wanted, seed, pool)
+        mined = None if games is None else sample_games(games, wanted, seed, pool)
         chosen = {"": mined.first(limit)} if mined else {}
         if random:
             chosen[ON_RANDOM_GAMES] = from_chance(random, seed, pool)
@@ -202,12 +201,6 @@ def _training_games(games: str | None, data: Path | None) -> Dataset | None:
     if data:
         return open_dataset(data)
     return open_dataset(Path(games)) if games and Path(games).is_dir() else None
-
-
-def _read(games: str, limit: int, seed: int, pool: Executor) -> Games:
-    if Path(games).is_dir():
-        return from_dataset(open_dataset(Path(games)), limit, seed)
-    return from_pgn(games, limit, seed, pool)
 
 
 def _about_data(chosen: dict[str, Games], file: Path | None, seed: int) -> dict[str, Any]:

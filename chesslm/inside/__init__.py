@@ -1,0 +1,1 @@
+"""Inside the model: activations, probes, the board that it believes in."""
