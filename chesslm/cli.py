@@ -311,7 +311,7 @@ def plot(
     print("\n".join(plot(paths, out)))
 
 
-for command in (commands.play, commands.uci, commands.match, commands.ladder):
+for command in (commands.play, commands.serve, commands.uci, commands.match, commands.ladder):
     app.command()(command)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from chesslm.errors import InputError
 from chesslm.options import Device, Model, NotationName, Quiet, Seed
 
 
@@ -83,3 +84,20 @@ def ladder(
     from chesslm.play.record import ladder_table
 
     print("\n".join(ladder_table(pgn, anchor)))
+
+
+def serve(
+    model: Model = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; the default is reached from this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    notation: NotationName = None,
+    device: Device = "auto",
+) -> None:
+    """Play in the browser, and watch the board that the model believes in."""
+    try:
+        from chesslm.play.web import serve
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing: pip install 'chesslm-testbed[web]'") from error
+    serve(model, host=host, port=port, notation=notation, device=device)
