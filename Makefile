@@ -36,10 +36,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $(READY)
 
-# The tests play against a real engine and type into a real terminal. Both come from Debian's packages, each of the
-# command's name; what is there is left alone.
+# The tests play against a real engine, type into a real terminal and click in a real browser. They come from Debian's
+# packages, each of the command's name; what is there is left alone.
 tools:
-	@for tool in stockfish tmux; do \
+	@for tool in stockfish tmux chromium; do \
 	if command -v $$tool >/dev/null || [ -x /usr/games/$$tool ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && apt-get install -qq -y --no-install-recommends $$tool; \

@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ SMALLER = {
     "--games 1000": "--games 20",
     "--games 100 ": "--games 2 ",
     "--games 200": "--games 2",
+    "--port 8000": "--port 0",
     "uci:stockfish": f"uci:{shutil.which('stockfish') or '/usr/games/stockfish'}",
     "--random 100": "--random 5",
     "--limit 200": "--limit 5",
@@ -81,7 +83,13 @@ def test_the_commands_run(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatc
     for line in commands():
         for large, small in SMALLER.items():
             line = line.replace(large, small)
-        if line.startswith("chesslm "):
+        if line.startswith("chesslm serve "):
+            with subprocess.Popen(
+                [sys.executable, "-m", *shlex.split(line)], stdout=subprocess.PIPE, text=True
+            ) as server:
+                assert server.stdout and "http://127.0.0.1:" in server.stdout.readline()
+                server.send_signal(signal.SIGINT)
+        elif line.startswith("chesslm "):
             ended = cli(*shlex.split(line)[1:])
             assert ended.code == 0, (line, ended)
         else:
