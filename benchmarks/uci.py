@@ -63,16 +63,16 @@ def main() -> None:
     parser.add_argument("--plies", type=int, default=150)
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
-    starts: list[float] = []
+    starts, ready = list[float](), list[float]()
     for _ in range(5):
         began = time.perf_counter()
         engine = Engine(options.model)
         engine.ask("uci\n", "uciok")
         starts.append(time.perf_counter() - began)
-        ready = engine.ask("isready\n", "readyok")
+        ready.append(engine.ask("isready\n", "readyok"))
         engine.quit()
     shown("from the start of the process to uciok", starts)
-    print(f"to readyok: {ready:.1f} s more")
+    shown("from there to readyok", ready)
     number = next(n for n in range(1000) if len(random_opening(n, 1, 300)) == 300)
     moves = random_opening(number, 1, options.plies + options.repeats)
     words = [move.uci() for move in moves]
