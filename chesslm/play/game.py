@@ -18,6 +18,9 @@ ENDINGS = {
     chess.Termination.INSUFFICIENT_MATERIAL: "Neither side can mate with what is left",
     chess.Termination.THREEFOLD_REPETITION: "The same position for the third time",
     chess.Termination.FIFTY_MOVES: "Fifty moves without a capture or a pawn move",
+    # Of games that went on where a draw might have been claimed.
+    chess.Termination.FIVEFOLD_REPETITION: "The same position for the fifth time",
+    chess.Termination.SEVENTYFIVE_MOVES: "Seventy-five moves without a capture or a pawn move",
 }
 RESULTS = {"1-0": "White wins", "0-1": "Black wins", "1/2-1/2": "a draw"}
 

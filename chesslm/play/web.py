@@ -55,33 +55,38 @@ def serve(
     """
     import uvicorn
 
-    listening = _listen(host, port)
-    with Console(stderr=True).status("Loading the model"):
-        from chesslm.inside import probe
-        from chesslm.model import load_model
-        from chesslm.play.player import ModelPlayer
+    with _bound(host, port) as listening:
+        port = listening.getsockname()[1]
+        with Console(stderr=True).status("Loading the model"):
+            from chesslm.inside import probe
+            from chesslm.model import load_model
+            from chesslm.play.player import ModelPlayer
 
-        loaded = load_model(model, notation, device, precision="fp32")
-        mind = Mind(loaded, ModelPlayer(loaded), probe.load(Path(loaded.path)))
-    port = listening.getsockname()[1]
-    app = make_app(mind, names_of(host, port))
-    shown = f"[{host}]" if ":" in host else host
-    print(f"{loaded.name} plays at http://{shown}:{port}/ until Ctrl-C", flush=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, limit_concurrency=1000)
-    uvicorn.Server(config).run(sockets=[listening])
+            loaded = load_model(model, notation, device, precision="fp32")
+            mind = Mind(loaded, ModelPlayer(loaded), probe.load(Path(loaded.path)))
+        # From now on a browser is let in, and waits for as long as the server takes to start.
+        listening.listen(1024)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"{loaded.name} plays at http://{shown}:{port}/ until Ctrl-C", flush=True)
+        app = make_app(mind, names_of(host, port))
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, limit_concurrency=1000)
+        uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket of that address, which nobody else has."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"{host}:{port}: {getattr(error, 'strerror', None) or error}; choose another --port"
-        ) from error
-    return listening
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise InputError(f"{host}:{port}: {error.strerror}; choose another --host or --port") from error
+    return bound
 
 
 def names_of(host: str, port: int) -> frozenset[str]:

@@ -173,7 +173,7 @@ function fill(cell, piece) {
   if (name[1] === bottom || name[0] === left) {
     const label = document.createElement("span");
     label.className = "name";
-    label.textContent = (name[0] === left ? name[1] : "") + (name[1] === bottom ? name[0] : "");
+    label.textContent = (name[1] === bottom ? name[0] : "") + (name[0] === left ? name[1] : "");
     label.setAttribute("aria-hidden", "true");
     cell.append(label);
   }
@@ -216,7 +216,7 @@ function drawBelief(position) {
     cell.setAttribute("aria-label", `${name}, ${labelOf(believed[i])}, ${Math.round(100 * sure)} % sure${truth}`);
   }
   $("belief-says").textContent = position.believed
-    ? `${wrong ? `${wrong} of 64 squares are wrong` : "All 64 squares are right"}, by a linear probe of its activations.`
+    ? `${wrong ? `${wrong} of 64 squares ${wrong === 1 ? "is" : "are"} wrong` : "All 64 squares are right"}, by a linear probe of its activations.`
     : "Before the first move there is nothing to believe.";
 }
 
@@ -229,7 +229,7 @@ function drawThoughts(position) {
     bar.className = "bar";
     bar.style.width = `${100 * move.probability}%`;
     share.className = "share";
-    share.textContent = `${(100 * move.probability).toFixed(1)} %`;
+    share.textContent = `${(100 * move.probability).toFixed(1)}\u00A0%`;
     item.append(text, bar, share);
     if (move.illegal) {
       const why = document.createElement("span");
@@ -344,7 +344,8 @@ $("game").addEventListener("pointerdown", guarded(async (event) => {
   if (was !== name) pick(name);
   if (!game.picked) return;
   const ghost = document.createElement("span");
-  const shape = event.target.closest("[data-square]").querySelector(".piece") ?? $("game").querySelector(`[data-square=${name}] .piece`);
+  // Not the target of the event, which was drawn anew.
+  const shape = $("game").querySelector(`[data-square=${name}] .piece`);
   ghost.className = `ghost ${shape.className}`;
   ghost.textContent = shape.textContent;
   dragged = { name, ghost, again: was === name, moved: false, x: event.clientX, y: event.clientY };
