@@ -114,7 +114,7 @@ def test_an_engine_that_fails_loses_and_the_match_goes_on(
 
 def test_killed_it_goes_on_with_the_games_that_are_missing(fresh: Path, tmp_path: Path) -> None:
     out = tmp_path / "match.pgn"
-    arguments = ["match", str(fresh), "--against", "random", "--games", "40", "--out", str(out), "--at-once", "2"]
+    arguments = ["match", str(fresh), "--against", FAST, "--games", "40", "--out", str(out), "--at-once", "2"]
     process = subprocess.Popen([sys.executable, "-m", "chesslm", *arguments], stderr=subprocess.DEVNULL)
     while not (out.exists() and out.read_text().count("[Event ") >= 6):
         assert process.poll() is None

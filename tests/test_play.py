@@ -23,11 +23,11 @@ from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel, load_model, new_gpt2, save_checkpoint
+from chesslm.play.choice import POLICY_SAYS, Candidate, Choice, Player, explained
 from chesslm.play.game import Game
-from chesslm.play.player import POLICY_SAYS, Choice, ModelPlayer, Player, RandomPlayer, explained
+from chesslm.play.player import ModelPlayer, RandomPlayer
 from chesslm.play.screen import View, board_lines, new_console, read_move
 from chesslm.play.terminal import reader, run_game
-from chesslm.play.thought import Candidate
 from chesslm.tokenizer import get_tokenizer
 
 

@@ -20,7 +20,8 @@ from chesslm.eval.asking import Question, ask
 from chesslm.eval.scorers import ModelScorer
 from chesslm.model import LoadedModel, new_gpt2
 from chesslm.play import reader, thought
-from chesslm.play.player import DRAWS, ModelPlayer, RandomPlayer, Style
+from chesslm.play.choice import DRAWS, Style
+from chesslm.play.player import ModelPlayer, RandomPlayer
 from chesslm.tokenizer import GameTokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

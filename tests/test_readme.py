@@ -31,6 +31,8 @@ SMALLER = {
     "--games 1000": "--games 20",
     "--games 100 ": "--games 2 ",
     "--games 200": "--games 2",
+    # A game of two who know nothing of winning is long.
+    "--against random --against": "--against",
     "--port 8000": "--port 0",
     "uci:stockfish": f"uci:{shutil.which('stockfish') or '/usr/games/stockfish'}",
     "--random 100": "--random 5",

@@ -18,8 +18,9 @@ from conftest import Cli
 from chesslm import boards
 from chesslm.config import ModelConfig
 from chesslm.model import load_model, new_gpt2, save_checkpoint
+from chesslm.play.choice import POLICY_SAYS
 from chesslm.play.engine import COMMANDS, Engine
-from chesslm.play.player import POLICY_SAYS, RandomPlayer
+from chesslm.play.player import RandomPlayer
 from chesslm.play.uci import player_of
 from chesslm.tokenizer import get_tokenizer
 
@@ -171,6 +172,20 @@ def test_uci_is_answered_while_torch_is_loaded_and_quit_does_not_wait(fresh: Pat
         process.stdin.flush()
         assert process.stdout.read() == ""
         assert process.wait(60) == 0
+
+
+def test_quit_ends_it_at_once_while_more_might_come(fresh: Path) -> None:
+    with subprocess.Popen(
+        command(fresh), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write("isready\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "readyok\n"
+        process.stdin.write("quit\n")
+        process.stdin.flush()
+        assert process.wait(60) == 0
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")
 
 
 def test_lines_from_a_pipe_are_answered_in_their_order(fresh: Path) -> None:

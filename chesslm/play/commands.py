@@ -29,7 +29,7 @@ def play(
 ) -> None:
     """Play against a model in the terminal."""
     from chesslm.conditions import Headers
-    from chesslm.play.player import Style
+    from chesslm.play.choice import Style
     from chesslm.play.terminal import play
 
     white, black = (elo if of_side is None else of_side for of_side in (white_elo, black_elo))

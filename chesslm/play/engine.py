@@ -18,7 +18,7 @@ import chess
 
 from chesslm import __version__
 from chesslm.errors import InputError
-from chesslm.play.player import Choice, Player, Style, explained
+from chesslm.play.choice import Choice, Player, Style, explained
 
 COMMANDS = [
     "uci",

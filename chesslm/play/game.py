@@ -10,7 +10,7 @@ import chess.pgn
 
 from chesslm import __version__, boards, files
 from chesslm.errors import InputError
-from chesslm.play.player import Player
+from chesslm.play.choice import Player
 
 ENDINGS = {
     chess.Termination.CHECKMATE: "Checkmate",

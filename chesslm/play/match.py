@@ -22,7 +22,7 @@ from chesslm.errors import InputError
 from chesslm.game import Game
 from chesslm.generate import progress
 from chesslm.pgn import read_games
-from chesslm.play.player import Style
+from chesslm.play.choice import Style
 from chesslm.play.record import Played, Record, table
 from chesslm.play.sides import Answer, EngineSide, Side, Turn, side
 from chesslm.streams import Source

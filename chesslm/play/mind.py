@@ -16,11 +16,11 @@ from chesslm import boards
 from chesslm.errors import InputError
 from chesslm.inside.activations import CODES, capture
 from chesslm.inside.probe import BoardProbe
+from chesslm.play.choice import Candidate, Style
 from chesslm.play.engine import legal_move
 from chesslm.play.game import ENDINGS
-from chesslm.play.player import ModelPlayer, Style
+from chesslm.play.player import ModelPlayer
 from chesslm.play.screen import read_move
-from chesslm.play.thought import Candidate
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel

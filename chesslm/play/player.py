@@ -18,8 +18,7 @@ reads do not begin at the standard position (``policy == "history"``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import chess
 import numpy as np
@@ -28,82 +27,12 @@ from chesslm import boards
 from chesslm.conditions import Headers
 from chesslm.errors import InputError
 from chesslm.forks import Forks
+from chesslm.play.choice import DRAWS, Candidate, Choice, Style
 from chesslm.play.reader import Reader
-from chesslm.play.thought import Candidate, Thought
+from chesslm.play.thought import Thought
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel
-
-POLICIES = ("mask", "retry")
-DRAWS = 3
-"""Raw choices that ``retry`` makes at most."""
-POLICY_SAYS = {
-    "mask": "Policy mask: it chooses again among the legal moves alone.",
-    "retry": "Policy retry: its next draw is legal.",
-    "context": "The game is longer than the model can look back: a random legal move.",
-    "history": "No moves lead to this position from the start, and a model reads nothing else: a random legal move.",
-}
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a model's player chooses.
-
-    Attributes:
-        policy: what to do about an illegal raw choice: mask or retry.
-        temperature: 0 takes the likeliest token; above, tokens are drawn with logits divided by it.
-        top_p: share of the probability that is drawn from, the likeliest first; 1: all.
-
-    Raises:
-        InputError: no such policy, temperature or share.
-    """
-
-    policy: str = "mask"
-    temperature: float = 0.0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise InputError(f"unknown policy {self.policy!r}; policies are {' and '.join(POLICIES)}")
-        if self.temperature != 0 and not 0.01 <= self.temperature <= 100:
-            raise InputError(f"the temperature is 0 or from 0.01 to 100, not {self.temperature:g}")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top p is a share above 0, at most 1, not {self.top_p:g}")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A player's move and how it came about.
-
-    Attributes:
-        move: the legal move to play.
-        raw: raw choices in the order they were made; a legal one is the last, and is the move.
-        policy: None where the first raw choice is the move, else what led to it: ``mask``, ``retry`` or, where the
-            model could not be asked, ``context`` or ``history``.
-        candidates: as ``Player.candidates`` gives them.
-    """
-
-    move: chess.Move
-    raw: tuple[Candidate, ...]
-    policy: str | None
-    candidates: tuple[Candidate, ...]
-
-
-class Player(Protocol):
-    """Anything that chooses moves. Boards carry the moves of their games."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in tables and PGN."""
-        ...
-
-    def candidates(self, board: chess.Board) -> tuple[Candidate, ...]:
-        """Its likeliest moves and every legal one, likeliest first; empty where it cannot say."""
-        ...
-
-    def choose(self, board: chess.Board) -> Choice:
-        """Its move in a game that is not over; the board is not changed."""
-        ...
 
 
 class RandomPlayer:
@@ -145,7 +74,7 @@ class ModelPlayer:
 
     Args:
         loaded: the model.
-        style: how it chooses; may be changed between moves.
+        style: how it chooses; by default the likeliest move. May be changed between moves.
         seed: of the draws; None for others each time.
         headers: what a model that takes conditions is told of the game.
 
@@ -154,11 +83,15 @@ class ModelPlayer:
     """
 
     def __init__(
-        self, loaded: "LoadedModel", style: Style = Style(), seed: int | None = None, headers: Headers | None = None
+        self,
+        loaded: "LoadedModel",
+        style: Style | None = None,
+        seed: int | None = None,
+        headers: Headers | None = None,
     ) -> None:
         self._loaded = loaded
         self.tell(headers or Headers())
-        self.name, self.style = loaded.name, style
+        self.name, self.style = loaded.name, style or Style()
         self.context = loaded.context
         self._forks = Forks(loaded.tokenizer)
         self._reader = Reader(loaded)
@@ -226,10 +159,3 @@ class ModelPlayer:
 
 def _from_the_start(board: chess.Board) -> bool:
     return board.root() == chess.Board()
-
-
-def explained(choice: Choice) -> list[str]:
-    """What was illegal about the raw choices and what the policy made of it; empty where nothing was."""
-    illegal = [raw for raw in choice.raw if raw.illegal]
-    lines = [f"raw choice {raw.text} ({raw.probability:.1%}) is illegal: {raw.illegal}." for raw in illegal]
-    return [*lines, POLICY_SAYS[choice.policy]] if choice.policy else lines

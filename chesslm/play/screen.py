@@ -14,8 +14,8 @@ from rich.text import Text
 
 from chesslm.boards import Illegal, illegal_kind
 from chesslm.errors import InputError
+from chesslm.play.choice import Candidate
 from chesslm.play.game import RESULTS, Game, name_of
-from chesslm.play.thought import Candidate
 
 SQUARES = {(False, False): "#5c7080", (True, False): "#8496a3", (False, True): "#7a6a2c", (True, True): "#9c8b45"}
 """Background by (light square, part of the last move)."""

@@ -23,7 +23,8 @@ import numpy as np
 from chesslm import engines
 from chesslm.checkpoint import find_model
 from chesslm.errors import FailureError, InputError
-from chesslm.play.player import ModelPlayer, RandomPlayer, Style
+from chesslm.play.choice import Style
+from chesslm.play.player import ModelPlayer, RandomPlayer
 
 LIMITS = ("nodes", "depth", "movetime")
 NODES = 1000

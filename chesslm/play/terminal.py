@@ -20,9 +20,10 @@ from rich.console import Console
 from chesslm.bundled import bundled
 from chesslm.conditions import Headers
 from chesslm.errors import FailureError, InputError
+from chesslm.play.choice import Player, Style, explained
 from chesslm.play.game import Clock, Game, name_of
 from chesslm.play.match import read_openings
-from chesslm.play.player import ModelPlayer, Player, RandomPlayer, Style, explained
+from chesslm.play.player import ModelPlayer, RandomPlayer
 from chesslm.play.screen import View, hint_lines, legal_lines, new_console, read_move
 
 Read = Callable[[str], str | None]

@@ -9,7 +9,6 @@ tokens a move one more for each length that the beginnings of moves have.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import chess
 import numpy as np
@@ -19,29 +18,13 @@ from chesslm import boards
 from chesslm.boards import Illegal
 from chesslm.forks import Begun, Floats, Forks, choose, log_softmax, logsumexp
 from chesslm.notation import legal_spellings
+from chesslm.play.choice import Candidate
 from chesslm.play.reader import Logits, Reader
 
 SHOWN = 10
 """Candidates of any kind that a player always names, beside the legal ones."""
 FLOOR = 0.01
 """In notations of several tokens, a begun move less likely than this is not followed unless it can become legal."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A move that a player thinks of.
-
-    Attributes:
-        text: the word of the move, in UCI or SAN as the notation has it; what is junk in quotation marks.
-        move: None if the text is no move, or that of a piece that is not there and of which SAN names no square.
-        probability: in [0, 1], of this text among all that could be written, illegal moves included.
-        illegal: why it cannot be played; None if it can.
-    """
-
-    text: str
-    move: chess.Move | None
-    probability: float
-    illegal: Illegal | None
 
 
 class Thought:

@@ -7,6 +7,7 @@ in a thread of its own, and ``readyok`` and moves wait for it.
 import os
 import sys
 from collections import deque
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,10 +19,10 @@ import chess
 from chesslm.checkpoint import conditions_of, find_model
 from chesslm.conditions import Headers
 from chesslm.play.engine import WAIT, Engine, Settings, words_of
-from chesslm.play.player import ModelPlayer
 
 if TYPE_CHECKING:
     from chesslm.model import LoadedModel
+    from chesslm.play.player import ModelPlayer
 
 LINE = 2**20
 """Bytes that are one line at most."""
@@ -44,7 +45,7 @@ def uci(model: str | None, notation: str | None = None, device: str = "auto") ->
     greeted = Event()
 
     def read() -> None:
-        while line := sys.stdin.buffer.readline(LINE):
+        for line in lines_of(sys.stdin.fileno()):
             events.put(line.decode("utf-8", "replace"))
         events.put(None)
 
@@ -53,6 +54,7 @@ def uci(model: str | None, notation: str | None = None, device: str = "auto") ->
         greeted.wait(0.2)
         try:
             from chesslm.model import load_model
+            from chesslm.play.player import ModelPlayer
 
             # One move at a time bf16 is no quicker, and its coarse logits make ties of the likeliest moves.
             loaded = load_model(path, notation, device, precision="fp32")
@@ -91,8 +93,26 @@ def uci(model: str | None, notation: str | None = None, device: str = "auto") ->
         os._exit(0)
 
 
-def player_of(loaded: "LoadedModel", settings: Settings) -> ModelPlayer:
+def lines_of(file: int) -> Iterator[bytes]:
+    """The lines that come from a file descriptor; the rest of one that is too long is another.
+
+    Not from ``sys.stdin``: a thread that waits there holds a lock that Python wants when it ends.
+    """
+    rest = b""
+    while block := os.read(file, LINE):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+        if len(rest) >= LINE:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
+
+
+def player_of(loaded: "LoadedModel", settings: Settings) -> "ModelPlayer":
     """A player with these settings."""
+    from chesslm.play.player import ModelPlayer
+
     told = Headers(settings.elo, settings.elo) if settings.elo else None
     return ModelPlayer(loaded, settings.style, settings.seed or None, told)
 
