@@ -93,7 +93,7 @@ class Game:
 
     def push(self, move: chess.Move, note: str = "") -> str:
         """Play a move and return it with its number, as in ``3... Nf6``."""
-        text = f"{self.board.fullmove_number}{'.' if self.board.turn else '...'} {self.board.san(move)}"
+        text = _numbered(self.board, move)
         if self.clock:
             self.clock.left[self.board.turn] += self.clock.increment
         self.board.push(move)
@@ -106,7 +106,7 @@ class Game:
             return ""
         before = self.board.copy()
         move = before.pop()
-        return f"{before.fullmove_number}{'.' if before.turn else '...'} {before.san(move)}"
+        return _numbered(before, move)
 
     def undo(self, plies: int = 0) -> None:
         """Take back so many plies; 0: the resignation, or else the person's last move and all after it.
@@ -199,6 +199,10 @@ class Game:
         for node, note in zip(record.mainline(), self.notes, strict=True):
             node.comment = note
         return record
+
+
+def _numbered(board: chess.Board, move: chess.Move) -> str:
+    return f"{board.fullmove_number}{'.' if board.turn else '...'} {board.san(move)}"
 
 
 def name_of(color: chess.Color) -> str:

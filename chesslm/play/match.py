@@ -159,23 +159,23 @@ def match(
 async def _play(
     sides: tuple[Side, Side],
     fixtures: Sequence[Fixture],
-    record: "Record",
+    record: Record,
     at_once: int,
     advance: Callable[[], None],
 ) -> None:
     """Play the games that are not recorded yet, some at a time."""
-    for each in sides:
-        if isinstance(each, EngineSide):
-            await each.start()
-    names = [each.name for each in sides]
-    if names[0] == names[1]:
-        raise InputError(f"both sides are called {names[0]}, so nobody could tell who won")
-    done = {headers["Round"] for headers in record.of(*names)}
-    for _ in done:
-        advance()
-    waiting = deque(fixture for fixture in fixtures if fixture.round not in done)
     live: dict[int, Live] = {}
     try:
+        for each in sides:
+            if isinstance(each, EngineSide):
+                await each.start()
+        names = [each.name for each in sides]
+        if names[0] == names[1]:
+            raise InputError(f"both sides are called {names[0]}, so nobody could tell who won")
+        done = {headers["Round"] for headers in record.of(*names)}
+        for _ in done:
+            advance()
+        waiting = deque(fixture for fixture in fixtures if fixture.round not in done)
         while waiting or live:
             for slot in set(range(at_once)) - live.keys():
                 if waiting:

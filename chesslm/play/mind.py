@@ -66,7 +66,7 @@ class Mind:
         Raises:
             InputError: moves that are not legal, or a number that is none.
         """
-        moves = _moves(asked, self.plies)
+        moves = _board(asked, self.plies).move_stack
         start, stop = (_whole(asked, name, len(moves) + 1) for name in ("from", "to"))
         stop = min(stop, start + LOOKS)
         believed = self._believed(moves[: max(stop - 1, 0)])
@@ -80,7 +80,7 @@ class Mind:
         Raises:
             InputError: moves that are not legal, the game is over, or there is no such temperature.
         """
-        board = _board(_moves(asked, self.plies))
+        board = _board(asked, self.plies)
         temperature = asked.get("temperature", 0)
         if boards.outcome(board):
             raise InputError("the game is over")
@@ -102,7 +102,7 @@ class Mind:
         text = asked.get("text")
         if not isinstance(text, str):
             raise InputError("text is what was typed")
-        return {"move": read_move(text[:TYPED], _board(_moves(asked, self.plies))).uci()}
+        return {"move": read_move(text[:TYPED], _board(asked, self.plies)).uci()}
 
     def _position(self, board: chess.Board, ply: int) -> dict[str, Any]:
         outcome, king = boards.outcome(board), board.king(board.turn)
@@ -148,8 +148,8 @@ def _shown(board: chess.Board, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _moves(asked: Asked, most: int) -> list[chess.Move]:
-    """The moves of a request, all legal."""
+def _board(asked: Asked, most: int) -> chess.Board:
+    """The board after the moves of a request, all legal."""
     words = asked.get("moves")
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
         raise InputError("moves is a list of moves in UCI")
@@ -160,13 +160,6 @@ def _moves(asked: Asked, most: int) -> list[chess.Move]:
         move = legal_move(board, word)
         if move is None:
             raise InputError(f"move {number}, {word[:20]!a}, is not legal")
-        board.push(move)
-    return board.move_stack
-
-
-def _board(moves: Sequence[chess.Move]) -> chess.Board:
-    board = chess.Board()
-    for move in moves:
         board.push(move)
     return board
 
