@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chess
@@ -14,6 +15,7 @@ from random_games import random_game
 from chesslm import boards
 from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
+from chesslm.eval.games import sample_games
 from chesslm.inside import probe as probes
 from chesslm.inside.activations import CODES, Positions, capture, mine, pieces_of
 from chesslm.inside.probe import ANSWERS, answers_of
@@ -145,6 +147,19 @@ def test_the_command_keeps_a_probe_that_goes_with_its_weights(
     with pytest.raises(InputError, match="made for other weights"):
         probes.load(folder)
     assert probes.load(tiny_model) is None
+
+
+def test_the_released_one_follows_games_of_another_kind() -> None:
+    root = Path(__file__).parents[1]
+    probe = probes.load(root / "checkpoints" / "chesslm-small")
+    loaded = load_model(str(root / "checkpoints" / "chesslm-small"), device="cpu")
+    with ThreadPoolExecutor() as pool:
+        codes = sample_games(str(root / "games" / "bundle-engine.pgn.zst"), 20, 1, pool).codes
+    boards_of = [pieces_of(each[: loaded.context - 1]) for each in codes]
+    as_at_the_start = np.mean(np.concatenate([each[1:] == each[0] for each in boards_of]))
+    assert probe
+    found = probes.measure(probe, loaded, codes)["piece_accuracy"]
+    assert found.low and found.low > as_at_the_start + 0.25
 
 
 def test_bad_usage(cli: Cli, tiny_model: Path, tiny_pgn: Path, tmp_path: Path) -> None:

@@ -175,12 +175,13 @@ def save(probe: BoardProbe, folder: Path, about: dict[str, Any]) -> None:
         folder: of the checkpoint.
         about: what else is known of it.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as packed
 
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
     with files.atomic(place / "board.safetensors") as path:
-        save_file({"weight": probe.weight.astype(np.float16)}, path)
+        # Not save_file, whose files nobody else may read.
+        path.write_bytes(packed({"weight": probe.weight.astype(np.float16)}))
     known = {"model": files.sha256(folder / "model.safetensors"), "layer": probe.layer, "scale": probe.scale, **about}
     with files.atomic(place / "board.json") as path:
         path.write_text(json.dumps(known, indent=1) + "\n")
