@@ -30,6 +30,7 @@ from rich.text import Text
 
 from chesslm import boards
 from chesslm.eval.games import sample_games
+from chesslm.inside import probe
 
 ROOT = Path(__file__).parents[1]
 GAMES = ROOT / "games" / "bundle-engine.pgn.zst"
@@ -40,8 +41,8 @@ SECONDS = 60
 """That anything may take to appear."""
 COLORS = MONOKAI
 STYLE = (
-    f"<style>body {{{{ margin: 0; background: {COLORS.background_color.hex}; color: {COLORS.foreground_color.hex} }}}}"
-    "pre {{ margin: 12px; font: 15px 'DejaVu Sans Mono', monospace; width: max-content }}</style>"
+    f"<style>body {{ margin: 0; background: {COLORS.background_color.hex}; color: {COLORS.foreground_color.hex} }}"
+    "pre { margin: 12px; font: 15px 'DejaVu Sans Mono', monospace; width: max-content }</style>"
 )
 
 
@@ -51,7 +52,7 @@ def main() -> None:
     asked.add_argument("model", help="checkpoint folder with a probe")
     asked.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
     options = asked.parse_args()
-    if not (Path(options.model) / "probe" / "board.json").is_file():
+    if probe.load(Path(options.model)) is None:
         asked.error(f"{options.model} has no probe; make one with chesslm probe")
     options.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:
@@ -107,9 +108,9 @@ def picture_terminal(browser: Browser, model: str, moves: list[chess.Move], out:
     shown.rstrip()
     console = Console(record=True, width=WIDE, file=io.StringIO())
     console.print(shown, no_wrap=True)
-    html = console.export_html(theme=COLORS, code_format=f"{STYLE}<pre>{{code}}</pre>", inline_styles=True)
+    html = console.export_html(theme=COLORS, code_format="<pre>{code}</pre>", inline_styles=True)
     page = browser.new_page(device_scale_factor=1.5)
-    page.set_content(html)
+    page.set_content(STYLE + html)
     size = page.locator("pre").bounding_box()
     assert size
     page.set_viewport_size({"width": round(size["width"]) + 24, "height": round(size["height"]) + 24})
