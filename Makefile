@@ -20,7 +20,7 @@ check: $(READY) tools
 	$(BIN)/pytest -n auto --dist loadfile
 
 soak: $(READY) tools
-	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py
+	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py tests/test_cli.py
 
 format: $(READY)
 	$(BIN)/ruff format .

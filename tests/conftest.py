@@ -15,6 +15,8 @@ from chesslm import parallel
 from chesslm.boards import MoveCodes
 from chesslm.notation import TRAINED
 
+SOAK = bool(os.environ.get("CHESSLM_SOAK"))
+"""Whether to do all of what is otherwise a small sample (``make soak``)."""
 NOTATIONS = ("uci-move", "uci-square", "san", "pgn-char", "bpe")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Cli, Ended
+from conftest import SOAK, Cli, Ended
 
 import chesslm
 
@@ -199,10 +199,14 @@ def stop(
 
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-signals = pytest.mark.parametrize("number", STOPPED, ids=lambda number: number.name)
 
 
-@signals
+def signals(one: signal.Signals) -> pytest.MarkDecorator:
+    """One of the two ways to be stopped; by hand, both."""
+    return pytest.mark.parametrize("number", STOPPED if SOAK else [one], ids=lambda number: number.name)
+
+
+@signals(signal.SIGTERM)
 def test_generate_stops_and_leaves_nothing(tmp_path: Path, number: signal.Signals):
     arguments = ["generate", tmp_path / "x.pgn", "--games", "100000", "--workers", "2", "--quiet"]
     code, err = stop(arguments, lambda _: any(path.stat().st_size for path in tmp_path.iterdir()), number)
@@ -210,7 +214,7 @@ def test_generate_stops_and_leaves_nothing(tmp_path: Path, number: signal.Signal
     assert not list(tmp_path.iterdir())
 
 
-@signals
+@signals(signal.SIGINT)
 def test_prepare_stops_and_leaves_nothing(tiny_pgn: Path, tmp_path: Path, number: signal.Signals):
     """It reads from a pipe that never ends."""
     text = tiny_pgn.read_bytes()
@@ -225,7 +229,7 @@ def test_prepare_stops_and_leaves_nothing(tiny_pgn: Path, tmp_path: Path, number
     assert not list(tmp_path.iterdir())
 
 
-@signals
+@signals(signal.SIGTERM)
 def test_train_stops_and_says_how_to_go_on(tiny_dataset: Path, tmp_path: Path, number: signal.Signals):
     out = tmp_path / "out"
     small = ["--set", "model.layers=1", "--set", "model.width=16", "--set", "model.heads=1"]
@@ -237,7 +241,7 @@ def test_train_stops_and_says_how_to_go_on(tiny_dataset: Path, tmp_path: Path, n
     assert (out / "run" / "last.ckpt").is_file()
 
 
-@signals
+@signals(signal.SIGINT)
 def test_play_stops(tiny_model: Path, number: signal.Signals):
     """It waits for a move."""
     asked: list[bytes] = []
@@ -254,7 +258,7 @@ def test_play_stops(tiny_model: Path, number: signal.Signals):
     assert (code, err) == (STOPPED[number], "chesslm: stopped\n" if number == signal.SIGINT else "")
 
 
-@signals
+@signals(signal.SIGINT)
 def test_evaluate_stops_and_writes_nothing(tiny_model: Path, tiny_pgn: Path, tmp_path: Path, number: signal.Signals):
     """While it loads and works; whatever it is at, it ends."""
     begun = time.monotonic()

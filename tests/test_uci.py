@@ -13,7 +13,7 @@ import chess.engine
 import numpy as np
 import pytest
 import torch
-from conftest import Cli
+from conftest import SOAK, Cli
 
 from chesslm import boards
 from chesslm.config import ModelConfig
@@ -24,7 +24,6 @@ from chesslm.play.player import RandomPlayer
 from chesslm.play.uci import player_of
 from chesslm.tokenizer import get_tokenizer
 
-SOAK = bool(os.environ.get("CHESSLM_SOAK"))
 GAMES = 1000 if SOAK else 20
 LINES = 100_000 if SOAK else 5_000
 BYTES = 1_000_000
