@@ -19,7 +19,8 @@ from kept import evaluated, kept
 from chesslm import files
 from chesslm.config import read_recipe
 from chesslm.model import keep_freed_memory, quieten_transformers
-from chesslm.tables import about_metric, cell, markdown_table
+from chesslm.names import about_metric
+from chesslm.tables import cell, markdown_table
 from chesslm.train import train
 
 KINDS = ("masters", "random", "engine")

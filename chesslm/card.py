@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from chesslm.names import about_metric, note, place, suite_title
 from chesslm.notation import PAIRS, PROSE
-from chesslm.tables import about_metric, cell, count, markdown_table, note, place, suite_title
+from chesslm.tables import cell, count, markdown_table
 
 HEADER = """---
 license: {license}

@@ -14,7 +14,8 @@ import typer
 from chesslm import __version__
 from chesslm.endings import exit_code, terminated
 from chesslm.errors import InputError
-from chesslm.options import Device, Model, NotationName, Precision, Quiet, Seed, Workers
+from chesslm.inside import command as inside
+from chesslm.options import Device, NotationName, Precision, Quiet, Seed, Workers
 from chesslm.play import commands
 
 app = typer.Typer(
@@ -231,7 +232,7 @@ def evaluate(
         str,
         typer.Option(
             help="What to measure, by commas: legality, squares, selfplay, rules, mate-in-one, puzzles, sinks, "
-            "translation."
+            "world-model, translation."
         ),
     ] = "legality",
     prompts: Annotated[Path | None, typer.Option(help="Square prompts as JSON lines, for squares.")] = None,
@@ -267,22 +268,7 @@ def evaluate(
     )  # fmt: skip
 
 
-@app.command()
-def probe(
-    games: Annotated[
-        str, typer.Option(help="Games it was not trained on: a PGN, or a dataset folder for its test split.")
-    ],
-    model: Model = None,
-    limit: Annotated[int, typer.Option(help="Use at most so many games, a seeded sample.")] = 2000,
-    notation: NotationName = None,
-    seed: Seed = 1,
-    device: Device = "auto",
-    quiet: Quiet = False,
-) -> None:
-    """Find the board in a model's activations, and keep the probe beside it."""
-    from chesslm.inside.run import probe
-
-    print("\n".join(probe(model, games, limit=limit, notation=notation, seed=seed, device=device, quiet=quiet)))
+app.command()(inside.probe)
 
 
 @app.command()

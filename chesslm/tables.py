@@ -1,4 +1,4 @@
-"""Figures as tables show them: titles of suites, names of metrics, values as text, intervals, lengths of bars.
+"""Figures as tables show them: values as text, intervals, lengths of bars.
 
 Metrics come as the plain mappings of the results JSON, perhaps someone else's: what is missing or not a number
 becomes None.
@@ -8,144 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-TITLES = {
-    "legality": "Legality",
-    "squares": "Square prompts",
-    "selfplay": "Free running",
-    "rules": "The rules exam",
-    "mate-in-one": "Mate in one",
-    "puzzles": "Puzzles",
-    "sinks": "Loss sinks",
-    "translation": "Translation",
-}
-ON_RANDOM_GAMES = "-random"
-"""What the name of a suite ends in when it was measured on random games."""
-
-
-@dataclass(frozen=True)
-class About:
-    """How a metric is shown.
-
-    Attributes:
-        label: what to call it.
-        unit: rate, bits, plies or count.
-        meaning: one line for a newcomer.
-    """
-
-    label: str
-    unit: str
-    meaning: str
-
+from chesslm.names import BESIDE, About, about_metric
 
 PERCENT = "\u00a0%"
-
-METRICS = {
-    "legal_argmax": About("Legal moves", "rate", "positions in which the likeliest move is legal"),
-    "fully_legal_games": About("Fully legal games", "rate", "games in which it is legal at every ply"),
-    "first_illegal_ply": About("First illegal ply", "plies", "when the first illegal one comes, in games with one"),
-    "legal_mass": About("Legal mass", "rate", "probability that it gives to all legal moves together"),
-    "r_precision": About("R-precision", "rate", "legal moves among its k likeliest, where k moves are legal"),
-    "top1": About("Top 1", "rate", "positions in which its likeliest move was the one played"),
-    "top3": About("Top 3", "rate", "the same for its three likeliest"),
-    "bits_per_move": About("Bits a move", "bits", "surprise at the move played; less is better"),
-    "legality_bits": About("… of which legality", "bits", "lost to moves that are not legal"),
-    "choice_bits": About("… of which choice", "bits", "lost among the legal moves"),
-    "end_mass": About("End mass", "rate", "probability that the game ends where it went on; taken out above"),
-    "end_actual_legal": About("End square legal", "rate", "legal end squares for the piece that was moved"),
-    "end_actual_r_precision": About("… R-precision", "rate", "legal ones among the k likeliest"),
-    "end_actual_exact": About("… exact", "rate", "the end square of the game"),
-    "end_other_legal": About("Other end square legal", "rate", "the same for another piece that can move"),
-    "end_other_r_precision": About("… other R-precision", "rate", "legal ones among the k likeliest"),
-    "start_actual_legal": About("Start square legal", "rate", "start squares for the type of piece that was moved"),
-    "start_actual_r_precision": About("… start R-precision", "rate", "legal ones among the k likeliest"),
-    "start_actual_exact": About("… start exact", "rate", "the start square of the game"),
-    "start_other_legal": About("Other start square legal", "rate", "the same for another type of piece"),
-    "start_other_r_precision": About("… other start R-precision", "rate", "legal ones among the k likeliest"),
-    "plies_to_illegal": About(
-        "Plies to illegal move", "plies", "legal plies written alone, up to the first illegal one"
-    ),
-    "plies_to_illegal_median": About("… median", "plies", "plies after which half of the games had one"),
-    "unique_at_ply_20": About("Different at ply 20", "rate", "sampled games that no other is like by then"),
-    "exam_legal_argmax": About("Exam: legal moves", "rate", "likeliest move legal, the mean over the exam's items"),
-    "exam_legal_mass": About("Exam: legal mass", "rate", "probability on legal moves, the mean over the items"),
-    "refusal_p_forbidden": About("Exam: forbidden move", "rate", "probability given to the move that is forbidden"),
-    "refusal_p_allowed": About("… where it is allowed", "rate", "probability given to the same move where it is legal"),
-    "p_move": About("Move asked about", "rate", "probability given to it, where it is legal"),
-    "p_forbidden": About("Forbidden move", "rate", "probability given to it"),
-    "p_allowed": About("… where it is allowed", "rate", "probability given to the same move where it is legal"),
-    "eos_mass": About("The end seen", "rate", "probability of the end once the game is over"),
-    "eos_mass_before": About("… a move before", "rate", "the same while it still goes on"),
-    "ended_eos_mass": About("Exam: the end seen", "rate", "probability of the end after mate and stalemate"),
-    "solved_greedy": About("Solved", "rate", "its likeliest move is a solution"),
-    "solved_legal_policy": About("Solved by the rules", "rate", "its likeliest legal move is a solution"),
-    "solved_chance": About("… by chance", "rate", "legal moves that are solutions"),
-    "mate_mass": About("Mate mass", "rate", "probability on moves that mate"),
-    "solution_mass": About("Solution mass", "rate", "probability on the solutions"),
-    "token_bits": About("Bits a token", "bits", "surprise at a token of a move, over all of them"),
-    "board_tokens": About("Board-determined tokens", "rate", "tokens that only the board determines"),
-    "board_loss": About("… of the loss", "rate", "bits that are lost at them"),
-    "board_bits": About("… bits a token", "bits", "surprise at one of them; nothing, for who knows the board"),
-    "board_top1": About("… found", "rate", "of them that it finds likeliest"),
-    "syntax_tokens": About("Syntax-determined tokens", "rate", "tokens that the notation alone determines"),
-    "syntax_loss": About("… of the loss", "rate", "bits that are lost at them"),
-    "syntax_bits": About("… bits a token", "bits", "surprise at one of them"),
-    "syntax_top1": About("… found", "rate", "of them that it finds likeliest"),
-    "free_tokens": About("Free tokens", "rate", "tokens at which several go on with a legal move"),
-    "free_loss": About("… of the loss", "rate", "bits that are lost at them"),
-    "free_bits": About("… bits a token", "bits", "surprise at one of them"),
-    "free_legality_bits": About("… of which legality", "bits", "lost to tokens that go on with no legal move"),
-    "free_top1": About("… found", "rate", "of them that it finds likeliest"),
-    "forced_tokens": About("Tokens of forced moves", "rate", "tokens of the only legal move of a position"),
-    "forced_loss": About("… of the loss", "rate", "bits that are lost at them"),
-    "forced_bits": About("… bits a token", "bits", "surprise at one of them"),
-    "forced_top1": About("… found", "rate", "of them that it finds likeliest"),
-    "role_tokens": About("Share of tokens", "rate", "of all tokens of moves"),
-    "role_loss": About("Share of the loss", "rate", "of the bits of all tokens of moves"),
-    "exact": About("Exactly right", "rate", "targets that it writes right from beginning to end"),
-    "moves_right": About("Moves right", "rate", "single moves of the target that it writes in their place"),
-    "set_f1": About("Set of moves: F1", "rate", "harmonic mean of the next two, position by position"),
-    "set_precision": About("… precision", "rate", "moves that it lists and that are legal"),
-    "set_recall": About("… recall", "rate", "legal moves that it lists"),
-    "bits_per_target": About("Bits a target", "bits", "surprise at the whole target; less is better"),
-    "floor_bits": About("… floor", "bits", "of which the choice of words, which nothing decides"),
-    "bits_per_target_token": About("Bits a token", "bits", "the same, a token of the target"),
-    "pairs_beyond_context": About("Pairs beyond context", "count", "too long for its memory; counted as wrong"),
-    "share": About("Share", "rate", ""),
-    "plies_beyond_context": About("Plies beyond context", "count", "too late for its memory; counted as missed"),
-    "piece_accuracy": About("Squares found", "rate", "squares on which the probe finds what stands there"),
-    "piece_accuracy_nonempty": About("… not empty", "rate", "those with a piece on them"),
-    "board_exact": About("Boards found", "rate", "positions in which it finds all 64"),
-}
-"""The metrics of the suites, in the order of the table; others follow under their own names."""
-BESIDE = {
-    "solved_greedy": ("solved_chance", "by chance"),
-    "solved_legal_policy": ("solved_chance", "by chance"),
-    "refusal_p_forbidden": ("refusal_p_allowed", "where it is allowed"),
-    "p_forbidden": ("p_allowed", "where it is allowed"),
-    "eos_mass": ("eos_mass_before", "a move before"),
-    **{
-        f"{what}_{figure}": (f"{what}_chance_{figure}", "by chance")
-        for what in ("end_actual", "end_other", "start_actual", "start_other")
-        for figure in ("legal", "r_precision", "exact")
-    },
-}
-"""What a figure has to be read beside: that figure's key, and what to say of it."""
-NOTES = {
-    ("squares", "uci-move"): "whole-move tokens: only squares that some piece could reach can be answered, so these "
-    "figures do not compare with those of square tokens; read them beside their chance level"
-}
-"""What has to be said of a suite's figures in a notation."""
-
-
-def note(suite: str, notation: Any) -> str | None:
-    """What has to be said of a result's figures, if anything."""
-    return NOTES.get((suite.removesuffix(ON_RANDOM_GAMES), str(notation)))
-
-
-def suite_title(suite: str) -> str:
-    """A suite in words."""
-    plain = suite.removesuffix(ON_RANDOM_GAMES)
-    return TITLES.get(plain, plain) + (" on random games" if plain != suite else "")
 
 
 @dataclass(frozen=True)
@@ -186,19 +51,6 @@ class Table:
 
     title: str
     rows: tuple[Row, ...]
-
-
-def about_metric(key: str) -> About:
-    """How a metric is shown; one that is not known goes by its own name."""
-    if "_chance_" in key:
-        return About("… by chance", "rate", "any square alike")
-    return METRICS.get(key) or About(key.replace("_", " "), "", "")
-
-
-def place(key: str) -> tuple[int, str]:
-    """Where a metric stands in a table, for sorting; a level of chance behind what it is the chance of."""
-    known = key.replace("_chance_", "_")
-    return (list(METRICS).index(known), "_chance_" * (known != key)) if known in METRICS else (len(METRICS), key)
 
 
 def row(label: str, metrics: Sequence[Any], about: About) -> Row:

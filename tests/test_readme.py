@@ -35,6 +35,7 @@ SMALLER = {
     "--against random --against": "--against",
     "--port 8000": "--port 0",
     "uci:stockfish": f"uci:{shutil.which('stockfish') or '/usr/games/stockfish'}",
+    "--random 1000": "--random 20",
     "--random 100": "--random 5",
     "--limit 200": "--limit 5",
     "--minutes 10": "--minutes 0.02",

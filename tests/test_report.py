@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chesslm import boards, tables
+from chesslm import boards, names, tables
 from chesslm.errors import InputError
 from chesslm.eval.baselines import MOVES, UniformLegal, fit_ngram
 from chesslm.eval.items import PINNED
@@ -117,7 +117,7 @@ def test_shows_every_figure(results: list[dict[str, Any]], run_folder: Path, tmp
     page = Page(html)
     for each in results:
         for key, metric in each["suites"]["legality"]["metrics"].items():
-            cell = tables.cell(metric, tables.about_metric(key))
+            cell = tables.cell(metric, names.about_metric(key))
             assert cell and cell.text.replace("\u00a0", " ") in page.texts, key
     # Both sets of games: legality by ply, calibration and the n-gram's examples; and two learning curves.
     examples = results[0]["suites"]["legality"]["examples"]
@@ -163,14 +163,14 @@ def test_is_self_contained_and_the_same_each_time(results: list[dict[str, Any]],
 def test_every_figure_is_defined_in_the_docs(results: list[dict[str, Any]]) -> None:
     text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
     legal = results[0]["suites"]["legality"]
-    keys = {*tables.METRICS, *legal["metrics"], *legal["by"]} - {suites.KINDS, suites.CALIBRATION}
+    keys = {*names.METRICS, *legal["metrics"], *legal["by"]} - {suites.KINDS, suites.CALIBRATION}
     assert [key for key in keys if f"`{key}`" not in text] == []
     assert [kind for kind in boards.Illegal if kind.value not in text] == []
     # What the report names is what the suite measures.
-    assert set(legal["metrics"]) <= set(tables.METRICS)
+    assert set(legal["metrics"]) <= set(names.METRICS)
     assert set(suites.BREAKDOWNS) - {"source", "mates", "played"} <= set(legal["by"])
     assert {suites.PLY, suites.KINDS, suites.CALIBRATION} <= set(legal["by"])
-    assert set(suites.SUITES) == set(SUITES) == set(tables.TITLES)
+    assert set(suites.SUITES) == {*SUITES, "probe"} == set(names.TITLES)
 
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>{{ 7*7 }}\ud800"
@@ -402,7 +402,7 @@ def test_a_page_that_cannot_be_written_leaves_nothing(results: list[dict[str, An
     ],
 )
 def test_figures_as_text(value: float, unit: str, text: str) -> None:
-    cell = tables.cell({"value": value, "low": 0.5, "high": 1, "n": 3}, tables.About("", unit, ""))
+    cell = tables.cell({"value": value, "low": 0.5, "high": 1, "n": 3}, names.About("", unit, ""))
     assert cell and cell.text == text.replace(" %", tables.PERCENT)
 
 

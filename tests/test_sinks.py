@@ -29,12 +29,12 @@ from chesslm.eval.tokens import BOARD, CLASSES, END, ENDS, FREE, SYNTAX, WHOLE, 
 from chesslm.eval.tracking import track_sinks
 from chesslm.forks import Forks
 from chesslm.learning import Curve, read_curve
+from chesslm.names import METRICS
 from chesslm.notation import ALPHABETS, get_notation, legal_spellings, next_tokens
 from chesslm.recorder import is_tracked
 from chesslm.report.figures import sinks_svg
 from chesslm.run import TRACKED
 from chesslm.shards import open_dataset
-from chesslm.tables import METRICS
 from chesslm.tokenizer import GameTokenizer
 
 all_notations = pytest.mark.parametrize("notation", ALL_NOTATIONS)

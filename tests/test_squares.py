@@ -24,9 +24,9 @@ from chesslm.eval.results import Result
 from chesslm.eval.scorers import NO_LIMIT, ModelScorer, TokenTree
 from chesslm.eval.squares import squares
 from chesslm.model import load_model
+from chesslm.names import note
 from chesslm.notation import PIECES
 from chesslm.pgn import read_pgn
-from chesslm.tables import note
 from chesslm.tokenizer import EOS, SPECIALS, GameTokenizer, get_tokenizer
 from chesslm.words import geometric_moves
 

@@ -23,6 +23,7 @@ from test_uci import checkpoint, resident
 
 from chesslm import boards
 from chesslm.inside import probe as probes
+from chesslm.inside.linear import part_of
 from chesslm.model import load_model
 from chesslm.play.player import ModelPlayer
 from chesslm.play.web import names_of
@@ -38,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = checkpoint(tmp_path_factory.mktemp("web") / "fresh")
     games = [random_game(number, plies=40) for number in range(24)]
     loaded = load_model(str(folder), device="cpu", precision="fp32")
-    probes.save(probes.fit(loaded, games[:20], games[20:]), folder, {})
+    train, validation = (probes.sample(loaded, part_of(some), 2) for some in (games[:20], games[20:]))
+    probes.save(probes.fit(train, validation), folder, {})
     return folder
 
 

@@ -15,15 +15,15 @@ from chesslm.errors import InputError
 from chesslm.eval.games import Games, from_chance, sample_games
 from chesslm.eval.intervals import difference
 from chesslm.eval.results import Result, results_object, write_figures, write_results
+from chesslm.names import ON_RANDOM_GAMES
 from chesslm.notation import TEXT
 from chesslm.pairs import sample
 from chesslm.shards import Dataset, open_dataset
-from chesslm.tables import ON_RANDOM_GAMES
 
 if TYPE_CHECKING:
     from chesslm.eval.suites import Run, Subject
 
-SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles", "sinks", "translation")
+SUITES = ("legality", "squares", "selfplay", "rules", "mate-in-one", "puzzles", "sinks", "world-model", "translation")
 MINING = ("rules", "mate-in-one", "puzzles")
 """Suites that look for positions in games, of which they take more than the others."""
 MINED_GAMES = 5000
@@ -87,15 +87,15 @@ def evaluate(
     given = sample(pairs, limit, seed) if pairs else []
     with ExitStack() as stack:
         pool = stack.enter_context(parallel.processes(workers))
-        progress = stack.enter_context(_progress(quiet))
-        progress.bar("reading the games", None)
+        shown = stack.enter_context(bars(quiet))
+        shown.bar("reading the games", None)
         # Once, even for both samples: standard input cannot be read again.
         wanted = max(limit, MINED_GAMES) if set(suites) & set(MINING) else limit
         mined = None if games is None else sample_games(games, wanted, seed, pool)
         chosen = {"": mined.first(limit)} if mined else {}
         if random:
             chosen[ON_RANDOM_GAMES] = from_chance(random, seed, pool)
-        progress.bar("loading torch and the models", None)
+        shown.bar("loading torch and the models", None)
         from chesslm.eval.suites import Run, baselines, model_subject
         from chesslm.model import load_model
 
@@ -104,11 +104,11 @@ def evaluate(
         loaded = [load_model(name, notation, device, precision, default) for name in models]
         _check_cards([each.path for each in loaded] if card else [])
         _check_notations(suites, [each.tokenizer.notation.name for each in loaded])
-        run = Run(chosen, mined, dataset, plies, told, prompts, given, engine, seed, pool, progress.bar)
-        subjects = [model_subject(each, _about_model(each, told)) for each in loaded]
+        run = Run(chosen, mined, dataset, plies, told, prompts, given, engine, seed, pool, shown.bar)
+        subjects = [model_subject(each, about_model(each, told)) for each in loaded]
         subjects += baselines(run) if "legality" in suites else []
         found = _measure(subjects, run, suites)
-    about = _about_data(chosen, prompts or pairs, seed)
+    about = about_data(chosen, prompts or pairs, seed)
     objects = [results_object(each.about, about, results) for each, results in zip(subjects, found, strict=True)]
     for each, results in list(zip(objects, found, strict=True))[1 : len(loaded)]:
         each["difference_to_first"] = _differences(results, found[0])
@@ -172,13 +172,19 @@ def _check(
     needs_none = {"selfplay", "rules", "translation", *(("squares",) if prompts else ())}
     if games is None and not random and not needs_none.issuperset(suites):
         raise InputError("no games to measure on; give --games a PGN or a dataset folder, or --random a number")
-    for path in outputs:
-        if path is None:
-            continue
+    check_outputs(outputs)
+
+
+def check_outputs(paths: Sequence[Path | None]) -> None:
+    """See that results can be written there, so that no measuring is done in vain.
+
+    Raises:
+        InputError: a path is a folder, or in a folder that is not there or cannot be written to.
+    """
+    for path in filter(None, paths):
         if path.is_dir():
             raise InputError(f"{path} is a folder; give the name of a file")
         try:
-            # So that no measuring is done in vain.
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
         except OSError as error:
@@ -203,7 +209,7 @@ def _training_games(games: str | None, data: Path | None) -> Dataset | None:
     return open_dataset(Path(games)) if games and Path(games).is_dir() else None
 
 
-def _about_data(chosen: dict[str, Games], file: Path | None, seed: int) -> dict[str, Any]:
+def about_data(chosen: dict[str, Games], file: Path | None, seed: int) -> dict[str, Any]:
     """The games, the random ones beside the others if there are both."""
     if not chosen:
         path, digest = (str(file), files.sha256(file)) if file else ("none", None)
@@ -216,7 +222,8 @@ def _about_data(chosen: dict[str, Games], file: Path | None, seed: int) -> dict[
     return {**first, "random": about[ON_RANDOM_GAMES]} if about else first
 
 
-def _about_model(loaded: Any, told: bool) -> dict[str, Any]:
+def about_model(loaded: Any, told: bool) -> dict[str, Any]:
+    """A loaded model for the results JSON, and whether it is told what it was conditioned on."""
     from chesslm.model import parameters
 
     weights = sorted(Path(loaded.path).glob("*.safetensors"))
@@ -233,7 +240,7 @@ def _about_model(loaded: Any, told: bool) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Progress:
+class Bars:
     """What is being done, on stderr if that is a terminal."""
 
     shown: Any
@@ -247,11 +254,12 @@ class _Progress:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[_Progress]:
+def bars(quiet: bool) -> Iterator[Bars]:
+    """Progress bars on stderr, which are gone at the end."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     # Where no bar can be drawn, rich would still write an empty line in front of an error.
     with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as shown:
-        yield _Progress(shown)
+        yield Bars(shown)

@@ -22,6 +22,7 @@ from chesslm.eval.games import Games
 from chesslm.eval.legality import HeldOut, legality, summarize
 from chesslm.eval.moves import Progress, uniform_over_legal
 from chesslm.eval.novel import first_novel_ply
+from chesslm.eval.orders import make_pairs
 from chesslm.eval.positions import find_positions
 from chesslm.eval.prompts import make_prompts, read_prompts
 from chesslm.eval.puzzles import mate_in_one, puzzles
@@ -34,6 +35,7 @@ from chesslm.eval.squares import NOTATIONS, squares
 from chesslm.eval.steppers import ModelStepper
 from chesslm.eval.tactics import engine_puzzles, mates_in_one
 from chesslm.eval.translation import translation
+from chesslm.eval.world_model import world_model
 from chesslm.model import LoadedModel
 from chesslm.pairs import Pair
 from chesslm.shards import Dataset
@@ -228,6 +230,24 @@ def of_sinks(run: Run) -> Measure:
     return measure
 
 
+def of_world_model(run: Run) -> Measure:
+    """Suite ``world-model``."""
+    run.bar("looking for other move orders", None)
+    pairs = {name: make_pairs(games.codes, run.seed, run.pool) for name, games in run.chosen.items()}
+
+    def measure(subject: Subject) -> dict[str, Result]:
+        if not subject.loaded:
+            return {}
+        found = {}
+        for name, given in pairs.items():
+            advance = run.bar(f"{subject.name}: world model", 2 * len(given))
+            games = len(run.chosen[name].games)
+            found[f"world-model{name}"] = world_model(subject.scorer, given, games, run.seed, advance)
+        return found
+
+    return measure
+
+
 def of_translation(run: Run) -> Measure:
     """Suite ``translation``: needs pairs, and models of text."""
 
@@ -262,5 +282,6 @@ SUITES: dict[str, Callable[[Run], Measure]] = {
     "mate-in-one": of_mates,
     "puzzles": of_puzzles,
     "sinks": of_sinks,
+    "world-model": of_world_model,
     "translation": of_translation,
 }

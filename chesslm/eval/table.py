@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chesslm.tables import ON_RANDOM_GAMES, about_metric, cell, note, place, suite_title
+from chesslm.names import ON_RANDOM_GAMES, about_metric, note, place, suite_title
+from chesslm.tables import cell
 
 ON_GAMES = ("legality", "squares")
 """Suites whose title names the games."""

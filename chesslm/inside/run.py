@@ -1,5 +1,9 @@
-"""The command ``probe``: fit board probes on games, measure them, keep the best one beside its checkpoint."""
+"""The command ``probe``: what can be read out of a model, layer by layer, beside what could be without one."""
 
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,67 +12,193 @@ import numpy as np
 from chesslm import parallel
 from chesslm.checkpoint import find_model
 from chesslm.errors import InputError
-from chesslm.eval.games import sample_games
-from chesslm.generate import progress
+from chesslm.eval.games import Games, from_chance, sample_games
+from chesslm.eval.intervals import Bootstrap
+from chesslm.eval.results import Result, results_object, write_results
+from chesslm.eval.run import Bars, about_data, about_model, bars, check_outputs
+from chesslm.eval.table import print_tables
+from chesslm.inside import controls
 from chesslm.inside import probe as probes
-from chesslm.model import load_model
-from chesslm.tables import about_metric, cell, markdown_table
+from chesslm.inside.iterated import network
+from chesslm.inside.layers import LayerFigures, best_layer, fit_layers, measure_layers
+from chesslm.inside.linear import Part
+from chesslm.inside.measure import Found, by_piece, by_ply, of_board
+from chesslm.inside.truths import BOARD, truths_of_games
+from chesslm.model import LoadedModel, load_model
+from chesslm.names import ON_RANDOM_GAMES
 
 VALIDATION, TEST = 0.1, 0.2
-"""Shares of the games on which layer and penalty are chosen, and on which the probe is measured."""
+"""Shares of the games by which layers and penalties are chosen, and on which probes are measured."""
 LEAST = 20
 """Games that make three parts."""
+LINEAR, NETWORK = "logistic regression", "network"
+CONTROLS = {
+    "random weights": "control_random_weights",
+    "embeddings": "control_embeddings",
+    "shuffled labels": "control_shuffled",
+    "majority": "control_majority",
+}
+"""Controls by their group, and the keys of their piece_accuracy."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The games: to fit on and to choose by, all kinds together, and to measure on, by kind."""
+
+    train: Part
+    validation: Part
+    test: dict[str, Part]
 
 
 def probe(
     model: str | None,
     games: str,
+    *,
+    random: int = 0,
     limit: int = 2000,
     notation: str | None = None,
+    json_file: Path | None = None,
+    html_file: Path | None = None,
     seed: int = 1,
+    workers: int = 0,
     device: str = "auto",
     quiet: bool = False,
-) -> list[str]:
-    """Fit a board probe, and write it into the folder of its model.
+) -> dict[str, Any]:
+    """Find the board in a model, and keep the probe beside it if it is a folder.
 
     Args:
-        model: a checkpoint folder; None is the released model.
+        model: a checkpoint folder or hub id; None is the released model.
         games: a PGN, or a dataset folder for its test games: none that the model was trained on, or its memory of them
             is measured.
-        limit: games at most, a seeded sample, cut into parts for fitting, validation and test.
+        random: so many games of random legal moves beside them: probes are fitted on both kinds together and measured
+            on each.
+        limit: games at most, a seeded sample; both kinds are cut into parts for fitting, validation and test.
         notation: how the model writes moves, if it does not say.
-        seed: of the sample and its parts.
+        json_file, html_file: where results and report go.
+        seed: of samples, parts, controls and intervals.
+        workers: processes for the rules of chess; 0: one a core.
         device: auto, cpu, cuda or mps.
         quiet: no progress.
 
     Returns:
-        A table of the figures on the test games.
+        The object of the results JSON, with the suite ``probe``, and ``probe-random`` if there are random games.
 
     Raises:
         InputError: no such model or games, or too few.
     """
     path = find_model(model)
-    if not Path(path).is_dir():
-        raise InputError(f"{path}: the probe is written beside the checkpoint, so name a folder")
-    with parallel.processes(0) as pool:
-        found = sample_games(games, limit, seed, pool)
-    codes = found.codes
-    if len(codes) < LEAST:
-        raise InputError(f"{games}: {len(codes)} games are too few for three parts; {LEAST} are the least")
-    order = np.random.default_rng(seed).permutation(len(codes)).tolist()
-    ends = [round(TEST * len(codes)), round((TEST + VALIDATION) * len(codes))]
-    parts = (order[: ends[0]], order[ends[0] : ends[1]], order[ends[1] :])
-    test, validation, train = ([codes[i] for i in part] for part in parts)
-    loaded = load_model(path, notation, device, precision="fp32")
-    with progress(len(codes) + len(validation), quiet) as advance:
-        fitted = probes.fit(loaded, train, validation, advance)
-        metrics = probes.measure(fitted, loaded, test, seed, advance)
-    about: dict[str, Any] = {
-        "games": {"sha256": found.sha256, "fitted": len(train), "validation": len(validation), "test": len(test)},
-        "seed": seed,
-        "metrics": {key: metric.as_dict() for key, metric in metrics.items()},
-    }
-    probes.save(fitted, Path(path), about)
-    cells = [(key, cell(metric.as_dict(), about_metric(key))) for key, metric in metrics.items()]
-    rows = [(about_metric(key).label, it.text, it.interval) for key, it in cells if it]
-    return [f"Layer {fitted.layer}, {len(test)} test games:", "", *markdown_table(("", "", "95 % interval"), rows)]
+    if random and random < LEAST:
+        raise InputError(f"--random {random}: too few games for three parts; {LEAST} are the least")
+    check_outputs([json_file, html_file])
+    with ExitStack() as stack:
+        pool = stack.enter_context(parallel.processes(workers))
+        shown = stack.enter_context(bars(quiet))
+        shown.bar("reading the games", None)
+        chosen = {"": sample_games(games, limit, seed, pool)}
+        if len(chosen[""].codes) < LEAST:
+            raise InputError(
+                f"{games}: {len(chosen[''].codes)} games are too few for three parts; {LEAST} are the least"
+            )
+        if random:
+            chosen[ON_RANDOM_GAMES] = from_chance(random, seed, pool)
+        parts = _parts(chosen, seed, pool)
+        loaded = load_model(path, notation, device, precision="fp32")
+        fitted, results = _measure(loaded, parts, seed, shown)
+    found = results_object(
+        about_model(loaded, told=False),
+        about_data(chosen, None, seed),
+        {f"probe{kind}": result for kind, result in results.items()},
+    )
+    if Path(path).is_dir():
+        sizes = {"fitted": len(parts.train.codes), "validation": len(parts.validation.codes)}
+        metrics = {f"probe{kind}": result.as_dict()["metrics"] for kind, result in results.items()}
+        probes.save(fitted, Path(path), {**sizes, "seed": seed, "data": _nameless(found["data"]), "suites": metrics})
+    print_tables([found])
+    if json_file:
+        write_results([found], json_file)
+        print(f"results: {json_file}")
+    if html_file:
+        from chesslm.report.page import write_report
+
+        write_report([found], html_file)
+        print(f"report: {html_file}")
+    return found
+
+
+def _nameless(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the games without their path on this machine: the hash says which they are."""
+    plain = {key: value for key, value in data.items() if key not in ("path", "random")}
+    return plain | ({"random": _nameless(data["random"])} if "random" in data else {})
+
+
+def _parts(chosen: Mapping[str, Games], seed: int, pool: Executor) -> Parts:
+    """The games of each kind cut apart by a seeded shuffle."""
+    trains, validations, tests = [], [], {}
+    for kind, games in chosen.items():
+        order = np.random.default_rng(seed).permutation(len(games.codes))
+        truths = truths_of_games(games.codes, pool)
+        elo = np.array([(game.white_elo or np.nan, game.black_elo or np.nan) for game in games.games], np.float32)
+        ends = [round(TEST * len(order)), round((TEST + VALIDATION) * len(order))]
+        test, validation, train = (
+            Part([games.codes[i] for i in part], [truths[i] for i in part], elo[part]) for part in np.split(order, ends)
+        )
+        trains.append(train)
+        validations.append(validation)
+        tests[kind] = test
+    return Parts(sum(trains[1:], trains[0]), sum(validations[1:], validations[0]), tests)
+
+
+def _measure(loaded: LoadedModel, parts: Parts, seed: int, shown: Bars) -> tuple[probes.BoardProbe, dict[str, Result]]:
+    """The board probe at the best layer, and the figures of all by kind of games."""
+    over = {kind: Bootstrap(len(part.codes), seed) for kind, part in parts.test.items()}
+    layers, best = _layers(loaded, parts, over, shown)
+    fresh = controls.random_weights(loaded, seed)
+    layers_fresh, best_fresh = _layers(fresh, parts, over, shown)
+
+    def samples(model: LoadedModel, layer: int) -> tuple[probes.Sample, probes.Sample]:
+        train, validation = (probes.sample(model, part, layer, seed) for part in (parts.train, parts.validation))
+        return train, validation
+
+    shown.bar(f"fitting the board at layer {best}", None)
+    train, validation = samples(loaded, best)
+    linear = probes.fit(train, validation)
+    asked: dict[str, tuple[LoadedModel, probes.Answering]] = {LINEAR: (loaded, linear)}
+    shown.bar(f"fitting a network at layer {best}", None)
+    asked[NETWORK] = loaded, network(train, validation, BOARD.answers, linear.weight, seed)
+    shown.bar("fitting the controls", None)
+    asked["shuffled labels"] = loaded, probes.fit(controls.shuffled(train, seed), validation)
+    del train, validation
+    asked["embeddings"] = loaded, probes.fit(*samples(loaded, 0))
+    asked["random weights"] = fresh, probes.fit(*samples(fresh, best_fresh))
+    results = {}
+    for kind, test in parts.test.items():
+        found: dict[str, Found] = {}
+        for model in (loaded, fresh):
+            names = [name for name, (of, _) in asked.items() if of is model]
+            found |= zip(names, probes.ask(model, test, [asked[name][1] for name in names]), strict=True)
+        found["majority"] = controls.majority(parts.train, found[LINEAR])
+        of = {name: of_board(each, over[kind]) for name, each in found.items()}
+        facts = {key: metric for key, metric in layers[kind][best].metrics.items() if key not in of[LINEAR]}
+        results[kind] = Result(
+            {**of[LINEAR], **{CONTROLS[name]: of[name]["piece_accuracy"] for name in CONTROLS}, **facts},
+            {
+                "probe": of,
+                "layer": {str(layer): each.metrics for layer, each in layers[kind].items()},
+                "layer, random weights": {str(layer): each.metrics for layer, each in layers_fresh[kind].items()},
+                **{f"ply, layer {layer}": each.by_ply for layer, each in layers[kind].items()},
+                "ply": by_ply(found[LINEAR], over[kind]),
+                "piece": by_piece(found[LINEAR], over[kind]),
+            },
+        )
+    return linear, results
+
+
+def _layers(
+    loaded: LoadedModel, parts: Parts, over: Mapping[str, Bootstrap], shown: Bars
+) -> tuple[dict[str, dict[int, LayerFigures]], int]:
+    """Figures by kind of games and layer, and the best layer."""
+    total = sum(len(part.codes) for part in (parts.train, parts.validation, *parts.test.values()))
+    advance = shown.bar(f"reading the layers of {loaded.name}", total)
+    fitted, _ = fit_layers(loaded, parts.train, parts.validation, advance)
+    measured = {kind: measure_layers(loaded, fitted, test, over[kind], advance) for kind, test in parts.test.items()}
+    return measured, best_layer(fitted)

@@ -14,8 +14,9 @@ import chess.pgn
 
 from chesslm import boards
 from chesslm.errors import InputError
-from chesslm.inside.activations import CODES, capture
+from chesslm.inside.activations import capture
 from chesslm.inside.probe import BoardProbe
+from chesslm.inside.truths import CODES
 from chesslm.play.choice import Candidate, Style
 from chesslm.play.engine import legal_move
 from chesslm.play.game import ENDINGS
@@ -127,7 +128,7 @@ class Mind:
         if not (self.probe and moves):
             return {}
         (positions,) = capture(self.loaded, [boards.to_codes(moves)], [self.probe.layer])
-        pieces, sure = self.probe.believed(positions.layers[0], positions.white)
+        pieces, sure = self.probe.believed(positions.hidden[0], positions.white)
         return {
             int(ply): {"believed": "".join(CODES[code] for code in row), "sure": [round(float(p), 3) for p in chances]}
             for ply, row, chances in zip(positions.ply, pieces, sure, strict=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chesslm.names import BESIDE, place
 from chesslm.report.results import Objects, groups_of, metrics_of
-from chesslm.tables import BESIDE, Cell, Row, Table, mapping, number, place, row_of
+from chesslm.tables import Cell, Row, Table, mapping, number, row_of
 
 
 @dataclass(frozen=True)

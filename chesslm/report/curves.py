@@ -3,8 +3,8 @@
 Breakdowns of several models in, one chart with a line a model out; None, or no chart, where there is nothing to draw.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,44 @@ def of_selfplay(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
         words = f"Games still legal: {setting}"
         chart = line_chart(words, of_setting, "plies written", _tick, y_limits=(0, 1), holds=[(longest, 0.0)])
         yield Figure(title, "", chart)
+
+
+def of_probe(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
+    """Squares found by layer, beside random weights, and by ply."""
+    for key, title in (("piece_accuracy", "Squares found"), ("piece_accuracy_nonempty", "Pieces found")):
+        fresh = _lines(columns, by, "layer, random weights", key)
+        fresh = [replace(it, name=f"{it.name}, random weights", slot=it.slot + len(columns)) for it in fresh]
+        if lines := [*_lines(columns, by, "layer", key), *fresh]:
+            yield Figure(f"{title}, by layer", "", line_chart(title, lines, "layer", _tick))
+    if lines := _lines(columns, by, PLY, "piece_accuracy_nonempty", _middle):
+        title = "Pieces found, by ply"
+        yield Figure(title, "", line_chart(title, lines, "ply", _tick, y_limits=(0, 1)))
+    for column, each in zip(columns, by, strict=True):
+        names = [name for name in each if name.startswith(f"{PLY}, layer ")]
+        found = [_lines([column], [each], name, "piece_accuracy_nonempty", _middle) for name in names]
+        lines = [
+            replace(line, name=name.removeprefix(f"{PLY}, "), slot=slot)
+            for slot, (name, drawn) in enumerate(zip(names, found, strict=True))
+            for line in drawn
+        ]
+        if lines:
+            title = f"Pieces found by each layer of {column.name}, by ply"
+            yield Figure(title, "", line_chart(title, lines, "ply", _tick, y_limits=(0, 1)))
+
+
+def _lines(
+    columns: Sequence[Column],
+    by: Objects,
+    name: str,
+    key: str,
+    place: Callable[[str], float | None] = number,
+) -> list[Series]:
+    """A line a model through one metric of a breakdown's groups, each at its place across."""
+    drawn = (
+        _series(column, [(place(group), metric_of(each, name, group, key)) for group in groups_of(name, [each])])
+        for column, each in zip(columns, by, strict=True)
+    )
+    return [line for line in drawn if line]
 
 
 def of_learning(run_folder: Path | None) -> Iterator[Figure]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from chesslm import __version__, files
+from chesslm.names import ON_RANDOM_GAMES
 from chesslm.report import curves
 from chesslm.report.examples import PIECES
 from chesslm.report.results import Column, Objects, columns_of, data_name, data_of, key_of
 from chesslm.report.sections import Section, section
-from chesslm.tables import ON_RANDOM_GAMES, count, mapping
+from chesslm.tables import count, mapping
 
 Facts = list[tuple[str, str]]
 

@@ -6,13 +6,14 @@ Results are the plain objects of the results JSON, perhaps someone else's: what 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chesslm import tables
+from chesslm import names, tables
+from chesslm.names import About, about_metric, place
 from chesslm.report.blocks import Block, all_rows, table
 from chesslm.report.curves import CALIBRATION, MAIN, Figure
 from chesslm.report.examples import Example, examples_of
 from chesslm.report.results import Column, Objects, metric_of
 from chesslm.report.suites import RANDOM, SUITES
-from chesslm.tables import About, Cell, Row, Table, about_metric, cell, mapping, place, row
+from chesslm.tables import Cell, Row, Table, cell, mapping, row
 
 _ERROR = About("Calibration error", "rate", "gap between how probable its likeliest moves were and how often they came")
 
@@ -71,16 +72,16 @@ def section(
         differences: of each of them to the first model, empty where there are none.
         first: the name of that model.
     """
-    shown = SUITES.get(suite.removesuffix(tables.ON_RANDOM_GAMES), SUITES["legality"])
+    shown = SUITES.get(suite.removesuffix(names.ON_RANDOM_GAMES), SUITES["legality"])
     metrics = [mapping(result.get("metrics")) for result in results]
     by = [mapping(result.get("by")) for result in results]
     main = [cell(each.get(MAIN), about_metric(MAIN)) for each in metrics]
-    notes = [tables.note(suite, column.model.get("notation")) for column in columns]
+    notes = [names.note(suite, column.model.get("notation")) for column in columns]
     examples = [(column, examples_of(result)) for column, result in zip(columns, results, strict=True)]
     return Section(
-        title=tables.suite_title(suite),
+        title=names.suite_title(suite),
         data=data,
-        words=RANDOM if suite == f"legality{tables.ON_RANDOM_GAMES}" else shown.words,
+        words=RANDOM if suite == f"legality{names.ON_RANDOM_GAMES}" else shown.words,
         notes=tuple(dict.fromkeys(f"{note[:1].upper()}{note[1:]}." for note in notes if note)),
         columns=columns,
         glance=tuple((column, it) for column, it in zip(columns, main, strict=True) if it),

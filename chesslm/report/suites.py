@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from chesslm.names import METRICS
 from chesslm.report import curves
 from chesslm.report.blocks import Block, all_rows, block, by_group, table
 from chesslm.report.curves import CALIBRATION, MAIN, PLY, Figure
@@ -12,7 +13,7 @@ KINDS, ENDING = "illegal", "ending"
 MOVES, PLIES = ("move", "moves"), ("ply", "plies")
 GAMES, POSITIONS = ("game", "games"), ("position", "positions")
 TOKENS, ALL_TOKENS = ("token", "tokens"), ("token in all", "tokens in all")
-PAIRS = ("pair", "pairs")
+PAIRS, SQUARES = ("pair", "pairs"), ("square", "squares")
 BREAKDOWNS = {
     "source": "By source of the games",
     "phase": "By phase of the game",
@@ -131,9 +132,45 @@ def _sinks(by: Objects) -> Iterator[Block]:
     )
 
 
+def _world_model(by: Objects) -> Iterator[Block]:
+    figures = {
+        "compression": "Compression",
+        "compression_overlap": "Compression: overlap",
+        "distinction_precision": "Distinction: precision",
+        "distinction_recall": "Distinction: recall",
+    }
+    yield block(
+        "By epsilon",
+        "A move is accepted that has this probability or more.",
+        [by_group("epsilon", title, by, key, PAIRS) for key, title in figures.items()],
+    )
+    yield block("By kind of pair: divergence, in bits", "", [by_group("pairs", "", by, "divergence", PAIRS)])
+
+
 def _translation(by: Objects) -> Iterator[Block]:
     yield block("Exactly right, by kind of pair", "", [by_group("kind", "", by, "exact", PAIRS)])
     yield block("Bits a target, by kind of pair", "", [by_group("kind", "", by, "bits_per_target", PAIRS)])
+
+
+def _probe(by: Objects) -> Iterator[Block]:
+    probes = [
+        by_group("probe", title, by, key, POSITIONS)
+        for title, key in (("Squares", "piece_accuracy"), ("Boards", "board_exact"))
+    ]
+    probes.insert(1, by_group("probe", "Squares with a piece on them", by, "piece_accuracy_nonempty", SQUARES))
+    yield block("By probe", "All at the best layer, that of random weights being their own.", probes)
+    yield block("Squares found, by what stands there", "", [by_group("piece", "", by, "piece_accuracy", SQUARES)])
+    facts = ("side", "castling", "check", "en_passant", "repetition")
+    for name, words in (
+        ("layer", "What else each layer knows"),
+        ("layer, random weights", "… and with random weights"),
+    ):
+        parts = [by_group(name, METRICS[f"{fact}_auc"].label, by, f"{fact}_auc", POSITIONS) for fact in facts]
+        numbers = ("material", "white_elo", "black_elo")
+        parts += [by_group(name, METRICS[f"{fact}_r2"].label, by, f"{fact}_r2", POSITIONS) for fact in numbers]
+        yield block(
+            words, "Area under the ROC curve; of numbers, the share of their variance explained.", parts, folded=True
+        )
 
 
 def _no_figures(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
@@ -188,10 +225,24 @@ SUITES = {
         _no_figures,
         _sinks,
     ),
+    "world-model": Suite(
+        "Does one position mean the same, however it came about, and another one something else? After two orders of "
+        "the same moves it should accept the same moves (compression); where one piece stands elsewhere it should "
+        "accept other ones, those that the rules say (distinction).",
+        _no_figures,
+        _world_model,
+    ),
     "translation": Suite(
         "It reads a game or a position in one language and writes it in another: UCI, SAN, FEN, English.",
         _no_figures,
         _translation,
+    ),
+    "probe": Suite(
+        "Can the board be read out of what it computes after each move, square by square? Figures are those of the "
+        "best layer, chosen on other games. A probe can also guess: the controls say how well.",
+        curves.of_probe,
+        _probe,
+        "Layer 0 is the embeddings. Bands are 95 % intervals.",
     ),
 }
 """What a section shows; a suite that is not known is shown as ``legality`` is."""
