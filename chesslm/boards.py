@@ -49,6 +49,12 @@ def replay(moves: Iterable[chess.Move]) -> Iterator[chess.Board]:
         yield board
 
 
+def board_after(codes: Sequence[int] | MoveCodes) -> chess.Board:
+    """The board after a game's moves, from the standard start, with the moves on its stack."""
+    *_, board = replay(to_moves(codes))
+    return board
+
+
 def legal_codes(board: chess.Board) -> list[int]:
     """Codes of the legal moves in a position, in python-chess's order."""
     return [move_code(move) for move in board.generate_legal_moves()]

@@ -41,9 +41,9 @@ def planted(games: list[MoveCodes]) -> tuple[LoadedModel, dict[int, Directions]]
 def test_cases_are_legal_changes(kind: str, games: list[MoveCodes]) -> None:
     random, made = np.random.default_rng(1), 0
     for number, codes in enumerate(games[:30]):
-        *_, board = boards.replay(boards.to_moves(codes[: 10 + number % 29]))
+        board = boards.board_after(codes[: 10 + number % 29])
         for square in board.piece_map():
-            case = make_case(number, codes[: 10 + number % 29], kind, square, random)
+            case = make_case(number, codes[: 10 + number % 29], board, kind, square, random)
             if case is None:
                 continue
             made += 1
@@ -116,7 +116,7 @@ def test_an_edit_of_no_strength_changes_nothing_and_one_edit_nothing_else(
     assert outcomes(loaded, cases, [0, 1, 2], none) == plain
 
     def one(layer: int, hidden: Vector, case: Case) -> Vector:
-        return np.arange(len(hidden)) % 7.0 * (case is cases[2])
+        return np.array(np.arange(len(hidden)) % 7 * (case is cases[2]), np.float64)
 
     pushed = outcomes(loaded, cases, [1], one)
     assert [a == b for a, b in zip(plain, pushed, strict=True)] == [case is not cases[2] for case in cases]

@@ -10,7 +10,6 @@ from random_games import random_game, san_game
 from toy import toy
 
 from chesslm import boards, parallel
-from chesslm.boards import MoveCodes
 from chesslm.inside import probe as probes
 from chesslm.inside.linear import Part, part_of
 from chesslm.inside.probe import BoardProbe
@@ -70,16 +69,11 @@ def test_who_is_never_illegal_has_no_figures(parts: tuple[Part, Part, Part], poo
     assert tracking(loaded, probe_of(loaded, parts), part_of(games), 1, pool).metrics == {}
 
 
-def replayed(codes: MoveCodes) -> chess.Board:
-    *_, board = boards.replay(boards.to_moves(codes))
-    return board
-
-
 def test_true_pieces_leave_a_board_as_it_is() -> None:
     games = [random_game(number, plies=10 + number) for number in range(60)]
     games += [san_game("e4 a6 e5 d5"), san_game("e4 e5 Nf3 Nc6 Bc4 Bc5")]
     for codes in games:
-        board = replayed(codes)
+        board = boards.board_after(codes)
         same = with_pieces(board, truths_of(codes).pieces[-1])
         assert set(same.legal_moves) == set(board.legal_moves)
 
@@ -88,23 +82,23 @@ def test_rights_need_their_pieces() -> None:
     castles = san_game("e4 e5 Nf3 Nc6 Bc4 Bc5")
     pieces = pieces_of(castles)[-1]
     castling = chess.Move.from_uci("e1g1")
-    assert legal_on(with_pieces(replayed(castles), pieces), castling)
+    assert legal_on(with_pieces(boards.board_after(castles), pieces), castling)
     gone = pieces.copy()
     gone[chess.H1] = 0
-    assert not legal_on(with_pieces(replayed(castles), gone), castling)
+    assert not legal_on(with_pieces(boards.board_after(castles), gone), castling)
     takes = san_game("e4 a6 e5 d5")
     pieces, passing = pieces_of(takes)[-1], chess.Move.from_uci("e5d6")
-    assert legal_on(with_pieces(replayed(takes), pieces), passing)
+    assert legal_on(with_pieces(boards.board_after(takes), pieces), passing)
     pieces[chess.D5] = 0
-    assert not legal_on(with_pieces(replayed(takes), pieces), passing)
+    assert not legal_on(with_pieces(boards.board_after(takes), pieces), passing)
 
 
 def test_without_a_king_there_is_no_check() -> None:
     checked = san_game("e4 e5 Qh5 Nc6 Qxf7+")
     pieces, away = pieces_of(checked)[-1], chess.Move.from_uci("a7a6")
-    assert not legal_on(with_pieces(replayed(checked), pieces), away)
+    assert not legal_on(with_pieces(boards.board_after(checked), pieces), away)
     pieces[chess.E8] = 0
-    assert legal_on(with_pieces(replayed(checked), pieces), away)
+    assert legal_on(with_pieces(boards.board_after(checked), pieces), away)
 
 
 def test_controls_have_as_many_errors() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Cli
 from oracles import Indifferent, Oracle, uniform
-from random_games import random_game, tokenizer_of
+from random_games import random_game, san_game, tokenizer_of
 
 from chesslm import boards, parallel
 from chesslm.boards import MoveCodes
@@ -19,21 +19,14 @@ from chesslm.tokenizer import get_tokenizer
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def san(moves: str) -> MoveCodes:
-    board = chess.Board()
-    for word in moves.split():
-        board.push_san(word)
-    return boards.to_codes(board.move_stack)
-
-
 @pytest.fixture(scope="module")
 def games() -> list[MoveCodes]:
     """Random ones, and two that meet after eight plies."""
     meeting = [
-        san("d4 Nf6 c4 e6 Nc3 Bb4 e3 O-O Nf3 d5"),
-        san("c4 e6 Nc3 Nf6 e3 Bb4 d4 O-O Bd3 c5"),
-        san("e4 e5 Nf3 Nc6 Bb5 a6 Ba4 Nf6 O-O Be7"),
-        san("e4 e5 Nf3 Nc6 Bb5 a6 Ba4 Nf6 O-O Be7"),
+        san_game("d4 Nf6 c4 e6 Nc3 Bb4 e3 O-O Nf3 d5"),
+        san_game("c4 e6 Nc3 Nf6 e3 Bb4 d4 O-O Bd3 c5"),
+        san_game("e4 e5 Nf3 Nc6 Bb5 a6 Ba4 Nf6 O-O Be7"),
+        san_game("e4 e5 Nf3 Nc6 Bb5 a6 Ba4 Nf6 O-O Be7"),
     ]
     return [*(random_game(number, plies=30 + number) for number in range(30)), *meeting]
 
@@ -77,14 +70,14 @@ def test_pairs_do_not_depend_on_the_number_of_processes(pairs: Sequence[Pair], g
 
 def test_a_position_is_more_than_its_board() -> None:
     """Castling rights, en passant and repetition count."""
-    *_, kept = keys_of(san("Nf3 Nf6 Rg1 Rg8 Rh1 Rh8"))
-    *_, lost = keys_of(san("Nf3 Nf6 Nd4 Nd5 Nf3 Nf6"))
+    *_, kept = keys_of(san_game("Nf3 Nf6 Rg1 Rg8 Rh1 Rh8"))
+    *_, lost = keys_of(san_game("Nf3 Nf6 Nd4 Nd5 Nf3 Nf6"))
     assert kept != lost
-    *_, once = keys_of(san("Nf3 Nf6"))
-    *_, twice = keys_of(san("Nf3 Nf6 Ng1 Ng8 Nf3 Nf6"))
+    *_, once = keys_of(san_game("Nf3 Nf6"))
+    *_, twice = keys_of(san_game("Nf3 Nf6 Ng1 Ng8 Nf3 Nf6"))
     assert once.fen == twice.fen and (once.before, twice.before) == (0, 1)
-    *_, at_once = keys_of(san("e4 a6 e5 d5"))
-    *_, in_two = keys_of(san("e4 d6 e5 d5 a3 a6"))
+    *_, at_once = keys_of(san_game("e4 a6 e5 d5"))
+    *_, in_two = keys_of(san_game("e4 d6 e5 d5 a3 a6"))
     assert " d6" in at_once.fen and " d6" not in in_two.fen
 
 

@@ -189,7 +189,7 @@ def _with_controls(found: _Found, seed: int) -> Iterator[Row]:
 
 def _piece(games: Sequence[boards.MoveCodes], row: Row, move: int) -> chess.Piece | None:
     """The piece that makes a move in the position of a row."""
-    *_, board = boards.replay(boards.to_moves(games[row.game][: row.ply]))
+    board = boards.board_after(games[row.game][: row.ply])
     return board.piece_at(boards.code_move(move).from_square)
 
 

@@ -48,6 +48,11 @@ class Pair:
     moves: tuple[boards.MoveCodes, boards.MoveCodes]
     legal: tuple[frozenset[int], frozenset[int]]
 
+    @property
+    def either(self) -> boards.MoveCodes:
+        """Codes of the moves that are legal behind either, rising."""
+        return np.array(sorted(self.legal[0] | self.legal[1]), np.uint16)
+
 
 def make_pairs(games: Sequence[boards.MoveCodes], seed: int, pool: Executor) -> list[Pair]:
     """Pairs of each kind from games, in the order of the games.
@@ -109,7 +114,7 @@ def _swapped(codes: boards.MoveCodes, random: np.random.Generator) -> boards.Mov
 def _replaced(codes: boards.MoveCodes, random: np.random.Generator) -> boards.MoveCodes | None:
     """One of the last moves replaced by another of the same piece."""
     at = int(random.integers(max(len(codes) - BACK, 0), len(codes)))
-    *_, board = boards.replay(boards.to_moves(codes[:at]))
+    board = boards.board_after(codes[:at])
     options = [code for code in boards.legal_codes(board) if code & 63 == codes[at] & 63 and code != codes[at]]
     if not options:
         return None
@@ -132,8 +137,7 @@ def _right(kind: str, mine: boards.MoveCodes, other: boards.MoveCodes) -> bool:
 def _is_legal(codes: boards.MoveCodes) -> bool:
     moves = boards.to_moves(codes)
     return all(
-        board.is_legal(move) and boards.illegal_kind(board, move) is None
-        for board, move in zip(boards.replay(moves), moves, strict=False)
+        boards.illegal_kind(board, move) is None for board, move in zip(boards.replay(moves), moves, strict=False)
     )
 
 
@@ -148,5 +152,4 @@ def keys_of(codes: boards.MoveCodes) -> Iterator[Key]:
 
 def legal_of(codes: boards.MoveCodes) -> frozenset[int]:
     """Codes of the legal moves behind a game."""
-    *_, board = boards.replay(boards.to_moves(codes))
-    return frozenset(boards.legal_codes(board))
+    return frozenset(boards.legal_codes(boards.board_after(codes)))

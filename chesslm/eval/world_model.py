@@ -83,8 +83,8 @@ def world_model(
 
 def _ask(scorer: Scorer, pairs: Sequence[Pair], advance: Progress) -> list[_Asked]:
     """Both games of each pair, those of which one lies beyond the scorer's context left out."""
-    legal = [np.array(sorted(pair.legal[0] | pair.legal[1]), np.uint16) for pair in pairs]
     games = [codes for pair in pairs for codes in pair.moves]
+    legal = [pair.either for pair in pairs]
     questions = [Question(i, len(codes), legal[i // 2], IDEAS) for i, codes in enumerate(games)]
     answers = ask(scorer, games, questions, advance)
     found = []

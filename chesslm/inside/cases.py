@@ -47,12 +47,15 @@ class Case:
     square: int
 
 
-def make_case(game: int, codes: boards.MoveCodes, kind: str, square: int, random: np.random.Generator) -> Case | None:
+def make_case(
+    game: int, codes: boards.MoveCodes, board: chess.Board, kind: str, square: int, random: np.random.Generator
+) -> Case | None:
     """A change of the piece of the side to move on a square.
 
     Args:
         game: index of the game.
         codes: its moves up to the position.
+        board: the position.
         kind: of the change.
         square: of a piece of the side to move other than the king.
         random: says where to, or into what.
@@ -60,7 +63,6 @@ def make_case(game: int, codes: boards.MoveCodes, kind: str, square: int, random
     Returns:
         None if there is no such piece, or every change leaves no legal position, no legal moves, or the same ones.
     """
-    *_, board = boards.replay(boards.to_moves(codes))
     piece = board.piece_at(square)
     true = frozenset(boards.legal_codes(board))
     if piece is None or piece.color != board.turn or piece.piece_type == chess.KING:

@@ -6,6 +6,7 @@ Layers and dose are those with which most moves on validation games are legal on
 
 from collections.abc import Mapping, Sequence
 
+import chess
 import numpy as np
 
 from chesslm import boards
@@ -55,17 +56,17 @@ def make_cases(loaded: LoadedModel, games: Sequence[boards.MoveCodes], most: int
         if not answer.within or codes.tobytes() in seen:
             continue
         seen.add(codes.tobytes())
-        square = _square(codes, answer.greedy, random)
+        board = boards.board_after(codes)
+        square = _square(board, answer.greedy, random)
         for kind in KINDS:
-            case = make_case(game, codes, kind, square, random) if len(cases[kind]) < most else None
+            case = make_case(game, codes, board, kind, square, random) if len(cases[kind]) < most else None
             if case:
                 cases[kind].append(case)
     return cases
 
 
-def _square(codes: boards.MoveCodes, greedy: int, random: np.random.Generator) -> int:
+def _square(board: chess.Board, greedy: int, random: np.random.Generator) -> int:
     """Where the piece stands that the model would move; of any other if that is none of its own, or the king."""
-    *_, board = boards.replay(boards.to_moves(codes))
     own = [square for square in board.piece_map() if board.color_at(square) == board.turn]
     own = sorted(square for square in own if square != board.king(board.turn))
     wanted = greedy & 63

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from chesslm.inside.activations import Floats
+from chesslm.inside.linear import scores
 from chesslm.inside.truths import Labels
 
 HIDDEN = 256
@@ -62,8 +63,7 @@ class Network:
 
     def scores(self, hidden: Floats) -> Floats:
         """(P, columns) from (P, width)."""
-        units = np.maximum(hidden @ self.into[:-1] + self.into[-1], 0)
-        return hidden @ self.weight[:-1] + self.weight[-1] + units @ self.out
+        return scores(self.weight, hidden) + np.maximum(scores(self.into, hidden), 0) @ self.out
 
 
 def logistic(train: Sample, validation: Sample, answers: int) -> Floats:
@@ -162,25 +162,33 @@ def _fit(
         parts = torch.from_numpy(flat.astype(np.float32)).split(sizes)
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def losses(parameters: Sequence[torch.Tensor], sample: Sample) -> Iterator[torch.Tensor]:
+    def chunks(sample: Sample) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Whitened activations and right answers, once for all iterations."""
+        hidden, labels = (torch.from_numpy(each).split(CHUNK) for each in (sample.hidden, sample.labels))
+        return [(white(x), right.long().view(-1)) for x, right in zip(hidden, labels, strict=True)]
+
+    fitted_on, chosen_by = chunks(train), chunks(validation)
+
+    def losses(
+        parameters: Sequence[torch.Tensor], positions: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    ) -> Iterator[torch.Tensor]:
         """In nats, each chunk's share of the mean over items."""
-        for i in range(0, len(sample.labels), CHUNK):
-            x = white(torch.from_numpy(sample.hidden[i : i + CHUNK]))
-            right = torch.from_numpy(sample.labels[i : i + CHUNK].astype(np.int64)).view(-1)
-            scores = forward(x, parameters).view(-1, answers)
-            yield torch.nn.functional.cross_entropy(scores, right, reduction="sum") / sample.labels.size
+        items = sum(len(right) for _, right in positions)
+        for x, right in positions:
+            said = forward(x, parameters).view(-1, answers)
+            yield torch.nn.functional.cross_entropy(said, right, reduction="sum") / items
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         parameters = [each.requires_grad_() for each in apart(flat)]
         total = 0.0
-        for part in losses(parameters, train):
+        for part in losses(parameters, fitted_on):
             part.backward()
             total += part.item()
         gradients = [each.grad.view(-1) for each in parameters if each.grad is not None]
         return total, torch.cat(gradients).double().numpy()
 
     def of_validation(flat: NDArray[np.float64]) -> float:
-        return sum(part.item() for part in losses(apart(flat), validation))
+        return sum(part.item() for part in losses(apart(flat), chosen_by))
 
     best = torch.cat([each.reshape(-1) for each in start]).double().numpy()
     least, since = of_validation(best), 0

@@ -16,10 +16,10 @@ from chesslm.eval.intervals import Bootstrap
 from chesslm.eval.moves import Progress
 from chesslm.eval.results import Metric, Metrics
 from chesslm.inside.activations import Floats
-from chesslm.inside.linear import Block, Moments, Part, discriminant, one_hot, read, regression, scores
+from chesslm.inside.linear import Block, Moments, Part, discriminant, one_hot, read, regression, scores, whole
 from chesslm.inside.measure import Found, auc, by_ply, explained, of_board
 from chesslm.inside.residual import n_layers
-from chesslm.inside.truths import ABSOLUTE, BOARD, FACTS, Truths, joined
+from chesslm.inside.truths import ABSOLUTE, BOARD, FACTS, Truths
 from chesslm.model import LoadedModel
 
 RIDGES = (1e-4, 1e-3, 1e-2)
@@ -37,13 +37,11 @@ class LayerProbe:
         layer: that they read.
         weights: by question, (width + 1, columns); also of the numbers ``material`` and, where games had them, those
             of ``RATINGS``.
-        ridge: their penalty.
         right: share of squares that are right on validation games.
     """
 
     layer: int
     weights: dict[str, Floats]
-    ridge: float
     right: float
 
 
@@ -70,7 +68,7 @@ def fit_layers(
         labels = BOARD.labels(block.truths)
         squares += labels.size
         for layer, n in np.ndindex(right.shape):
-            right[layer, n] += (_answers(tried[layer][n], block.hidden[layer]) == labels).sum()
+            right[layer, n] += (BOARD.likeliest(scores(tried[layer][n], block.hidden[layer])) == labels).sum()
     found = []
     for layer in layers:
         ridge = RIDGES[int(right[layer].argmax())]
@@ -81,7 +79,7 @@ def fit_layers(
         weights["material"] = regression(moments, layer, columns[-1], ridge)
         if rated.n:
             weights |= {name: regression(rated, layer, slice(n, n + 1), ridge) for n, name in enumerate(RATINGS)}
-        found.append(LayerProbe(layer, weights, ridge, right[layer].max() / squares))
+        found.append(LayerProbe(layer, weights, right[layer].max() / squares))
     return found, moments
 
 
@@ -133,10 +131,9 @@ def measure_layers(
         for probe, hidden, each in zip(probes, block.hidden, said, strict=True):
             each.append(_said(probe, hidden, block.truths))
         blocks.append(replace(block, hidden=block.hidden[:, :0]))
-    game, ply, elo = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("game", "ply", "elo"))
-    truths = joined([block.truths for block in blocks])
+    block = whole(blocks)
     return {
-        probe.layer: _figures(_Said(*map(np.concatenate, zip(*each, strict=True))), game, ply, elo, truths, over)
+        probe.layer: _figures(_Said(*map(np.concatenate, zip(*each, strict=True))), block, over)
         for probe, each in zip(probes, said, strict=True)
     }
 
@@ -160,21 +157,15 @@ def _said(probe: LayerProbe, hidden: Floats, truths: Truths) -> _Said:
     weights = probe.weights
     facts = [scores(weights[fact.name], hidden).reshape(len(hidden), -1, 2) for fact in FACTS]
     return _Said(
-        _answers(weights[BOARD.name], hidden) == BOARD.labels(truths),
-        _answers(weights[ABSOLUTE.name], hidden) == ABSOLUTE.labels(truths),
+        BOARD.likeliest(scores(weights[BOARD.name], hidden)) == BOARD.labels(truths),
+        ABSOLUTE.likeliest(scores(weights[ABSOLUTE.name], hidden)) == ABSOLUTE.labels(truths),
         np.concatenate([each[..., 1] - each[..., 0] for each in facts], axis=1),
         np.concatenate([scores(weights[name], hidden) for name in NUMBERS if name in weights], axis=1),
     )
 
 
-def _figures(
-    said: _Said,
-    game: NDArray[np.int64],
-    ply: NDArray[np.int64],
-    elo: Floats,
-    truths: Truths,
-    over: Bootstrap,
-) -> LayerFigures:
+def _figures(said: _Said, block: Block, over: Bootstrap) -> LayerFigures:
+    game, ply, truths = block.game, block.ply, block.truths
     board = Found(game, ply, BOARD.labels(truths), said.right)
     absolute = of_board(Found(game, ply, ABSOLUTE.labels(truths), said.absolute), over)
     figures: dict[str, Metric | None] = {
@@ -184,13 +175,8 @@ def _figures(
     ends = np.cumsum([fact.items for fact in FACTS])[:-1]
     for fact, of_fact in zip(FACTS, np.split(said.facts, ends, axis=1), strict=True):
         figures[f"{fact.name}_auc"] = auc(game, of_fact, fact.labels(truths) > 0, over)
-    true = np.concatenate([truths.material[:, None], elo], axis=1)
+    true = np.concatenate([truths.material[:, None], block.elo], axis=1)
     for name, of_number, right in zip(NUMBERS, said.numbers.T, true.T, strict=False):
         known = np.isfinite(right)
         figures[f"{name}_r2"] = explained(game[known], of_number[known], right[known], over)
     return LayerFigures({key: metric for key, metric in figures.items() if metric}, by_ply(board, over))
-
-
-def _answers(weight: Floats, hidden: Floats) -> NDArray[np.int64]:
-    """The likeliest code of each square, (P, 64)."""
-    return scores(weight, hidden).reshape(len(hidden), BOARD.items, BOARD.answers).argmax(-1)

@@ -100,6 +100,12 @@ def read(loaded: LoadedModel, part: Part, layers: Sequence[int], advance: Progre
         yield _block(held, part)
 
 
+def whole(blocks: Sequence[Block]) -> Block:
+    """Blocks behind one another, without their activations."""
+    game, ply, elo = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("game", "ply", "elo"))
+    return Block(game, ply, blocks[0].hidden[:, :0], joined([block.truths for block in blocks]), elo)
+
+
 def _block(held: Sequence[Positions], part: Part) -> Block:
     game = np.concatenate([np.full(len(each.ply), each.game) for each in held])
     return Block(

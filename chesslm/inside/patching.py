@@ -76,8 +76,7 @@ def _unlike(pairs: Sequence[Pair], loaded: LoadedModel) -> list[Pair]:
 
 def _ask(scorer: Scorer, pairs: Sequence[Pair], which: int, advance: Progress) -> list[Answer]:
     games = [pair.moves[which] for pair in pairs]
-    legal = [np.array(sorted(pair.legal[0] | pair.legal[1]), np.uint16) for pair in pairs]
-    questions = [Question(i, len(codes), legal[i]) for i, codes in enumerate(games)]
+    questions = [Question(i, len(codes), pair.either) for i, (codes, pair) in enumerate(zip(games, pairs, strict=True))]
     return ask(scorer, games, questions, advance)
 
 
@@ -86,11 +85,10 @@ def _figures(pairs: Sequence[Pair], answers: Sequence[Answer], own: Sequence[Ans
     game = np.array([pair.game for pair in pairs])
     found: dict[str, list[float]] = {name: [] for name in FIGURES}
     for pair, answer, source in zip(pairs, answers, own, strict=True):
-        legal = np.array(sorted(pair.legal[0] | pair.legal[1]))
         shares = shares_of(answer)
         for name, moves in zip(("target", "source"), pair.legal, strict=True):
             found[f"{name}_argmax"].append(answer.greedy in moves)
-            found[f"{name}_mass"].append(shares[:-1][np.isin(legal, list(moves))].sum())
+            found[f"{name}_mass"].append(shares[:-1][np.isin(pair.either, list(moves))].sum())
         found["divergence"].append(jensen_shannon(shares, shares_of(source)))
     return {name: over.mean(game, np.array(each, np.float64), name != "divergence") for name, each in found.items()}
 

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from chesslm import files
 from chesslm.errors import InputError
-from chesslm.eval.moves import Progress
 from chesslm.inside.activations import Floats
 from chesslm.inside.iterated import Sample, logistic
-from chesslm.inside.linear import Block, Part, read, scores
+from chesslm.inside.linear import Block, Part, read, scores, whole
 from chesslm.inside.measure import Found
 from chesslm.inside.truths import BOARD, mine
 from chesslm.model import LoadedModel
@@ -75,9 +74,9 @@ class BoardProbe:
         return mine(likeliest, white), 1 / np.exp(found).sum(-1)
 
 
-def sample(loaded: LoadedModel, part: Part, layer: int, seed: int = 1, advance: Progress = lambda _: None) -> Sample:
+def sample(loaded: LoadedModel, part: Part, layer: int, seed: int = 1) -> Sample:
     """Positions of some games at one layer with what stands where: all of them, or ``MOST`` drawn at random."""
-    blocks = list(read(loaded, part, [layer], advance))
+    blocks = list(read(loaded, part, [layer]))
     hidden = np.concatenate([block.hidden[0] for block in blocks])
     labels = np.concatenate([BOARD.labels(block.truths) for block in blocks])
     if len(labels) > MOST:
@@ -91,22 +90,19 @@ def fit(train: Sample, validation: Sample) -> BoardProbe:
     return BoardProbe(train.layer, logistic(train, validation, BOARD.answers))
 
 
-def ask(
-    loaded: LoadedModel, part: Part, probes: Sequence[Answering], advance: Progress = lambda _: None
-) -> list[Found]:
+def ask(loaded: LoadedModel, part: Part, probes: Sequence[Answering]) -> list[Found]:
     """What probes of a model find in games."""
     layers = sorted({probe.layer for probe in probes})
     blocks: list[Block] = []
     right: list[list[NDArray[np.bool_]]] = [[] for _ in probes]
-    for block in read(loaded, part, layers, advance):
+    for block in read(loaded, part, layers):
         labels = BOARD.labels(block.truths)
         for probe, each in zip(probes, right, strict=True):
-            found = probe.scores(block.hidden[layers.index(probe.layer)])
-            each.append(found.reshape(len(found), BOARD.items, BOARD.answers).argmax(-1) == labels)
+            each.append(BOARD.likeliest(probe.scores(block.hidden[layers.index(probe.layer)])) == labels)
         blocks.append(replace(block, hidden=block.hidden[:, :0]))
-    game, ply = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("game", "ply"))
-    labels = np.concatenate([BOARD.labels(block.truths) for block in blocks])
-    return [Found(game, ply, labels, np.concatenate(each)) for each in right]
+    read_of = whole(blocks)
+    labels = BOARD.labels(read_of.truths)
+    return [Found(read_of.game, read_of.ply, labels, np.concatenate(each)) for each in right]
 
 
 def save(probe: BoardProbe, folder: Path, about: Mapping[str, Any]) -> None:

@@ -111,7 +111,7 @@ def probe(
     )
     if Path(path).is_dir():
         sizes = {"fitted": len(parts.train.codes), "validation": len(parts.validation.codes)}
-        metrics = {f"probe{kind}": result.as_dict()["metrics"] for kind, result in results.items()}
+        metrics = {suite: result["metrics"] for suite, result in found["suites"].items()}
         probes.save(fitted, Path(path), {**sizes, "seed": seed, "data": _nameless(found["data"]), "suites": metrics})
     print_tables([found])
     if json_file:

@@ -126,6 +126,10 @@ class Question:
         """Scores that a probe gives."""
         return self.items * self.answers
 
+    def likeliest(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The answers of the largest scores, (P, items), from (P, items * answers)."""
+        return scores.reshape(len(scores), self.items, self.answers).argmax(-1)
+
 
 def _rights(truths: Truths) -> Labels:
     """Castling rights of the side to move, then of the other: K and Q each."""

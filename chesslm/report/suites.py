@@ -154,10 +154,13 @@ def _translation(by: Objects) -> Iterator[Block]:
 
 def _probe(by: Objects) -> Iterator[Block]:
     probes = [
-        by_group("probe", title, by, key, POSITIONS)
-        for title, key in (("Squares", "piece_accuracy"), ("Boards", "board_exact"))
+        by_group("probe", title, by, key, counted)
+        for title, key, counted in (
+            ("Squares", "piece_accuracy", POSITIONS),
+            ("Squares with a piece on them", "piece_accuracy_nonempty", SQUARES),
+            ("Boards", "board_exact", POSITIONS),
+        )
     ]
-    probes.insert(1, by_group("probe", "Squares with a piece on them", by, "piece_accuracy_nonempty", SQUARES))
     yield block("By probe", "All at the best layer, that of random weights being their own.", probes)
     yield block("Squares found, by what stands there", "", [by_group("piece", "", by, "piece_accuracy", SQUARES)])
     facts = ("side", "castling", "check", "en_passant", "repetition")
