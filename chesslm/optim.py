@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from chesslm.config import TrainConfig
+from chesslm.muon import Muon
 from chesslm.spelling import Spelled
 
 CUT = 0.25
