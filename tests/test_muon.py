@@ -8,7 +8,7 @@ from chesslm import muon
 SHAPES = [(24, 24), (24, 72), (96, 24)]
 
 
-def steps(kind: type[torch.optim.Optimizer]) -> list[torch.nn.Parameter]:
+def steps(kind: type[torch.optim.Muon]) -> list[torch.nn.Parameter]:
     """Matrices after three steps along the same gradients; one of them has none."""
     drawn = torch.Generator().manual_seed(1)
     matrices = [torch.nn.Parameter(torch.randn(shape, generator=drawn)) for shape in (*SHAPES, (8, 8))]
