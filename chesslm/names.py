@@ -14,6 +14,10 @@ TITLES = {
     "world-model": "World model",
     "translation": "Translation",
     "probe": "The board inside",
+    "attention": "Attention to a piece's moves",
+    "tracking": "Why moves are illegal",
+    "edits": "The board edited",
+    "patching": "Patching",
 }
 ON_RANDOM_GAMES = "-random"
 """What the name of a suite ends in when it was measured on random games."""
@@ -135,6 +139,35 @@ METRICS = {
     "material_r2": About("Material", "", "share of its variance explained"),
     "white_elo_r2": About("Elo of White", "", "likewise"),
     "black_elo_r2": About("Elo of Black", "", "likewise"),
+    "attention_lift": About("Attention to the same piece", "", "of the head that follows pieces most; 1 is chance"),
+    "attention_lift_random_weights": About("… random weights", "", "the same in a model that has learned nothing"),
+    "allowed_believed": About("Legal on the believed board", "rate", "illegal moves that the board inside allows"),
+    "allowed_moved": About("… on one of another game", "rate", "with as many errors, those of another position"),
+    "allowed_scattered": About("… on a random one", "rate", "with as many errors, anywhere"),
+    "allowed_legal": About("Legal moves on it", "rate", "legal moves that the board inside allows"),
+    **{
+        f"{kind}_edited_argmax{ending}": About(label, "rate", meaning)
+        for kind, name in (("erase", "Piece erased"), ("move", "Piece moved"), ("swap", "Piece swapped"))
+        for ending, label, meaning in (
+            ("", name, "likeliest move legal on the board as edited"),
+            ("_unedited", "… unedited", "the same of a model left alone"),
+            ("_other", "… another square", "the same change as much of another square"),
+            ("_random", "… random direction", "a push as long in any direction"),
+        )
+    },
+    "edited_argmax": About("Legal as edited", "rate", "likeliest move legal on the board as edited"),
+    "edited_mass": About("… mass", "rate", "probability on moves that are legal there"),
+    "true_argmax": About("Legal as played", "rate", "likeliest move legal on the board as it is"),
+    "true_mass": About("… mass", "rate", "probability on moves that are legal there"),
+    "edit_dose": About("Dose", "", "of the edit; with 1 the probe's scores are those of the new answer"),
+    "edit_first_layer": About("First layer edited", "count", "the dose and the layers are chosen on other games"),
+    "edit_last_layer": About("Last layer edited", "count", "likewise"),
+    "patched_source_argmax": About("Legal where the patch is from", "rate", "likeliest move, one piece elsewhere"),
+    "patched_source_argmax_unpatched": About("… unpatched", "rate", "the same without the patch"),
+    "patched_source_mass": About("… mass", "rate", "probability on moves that are legal there"),
+    "patched_source_mass_unpatched": About("… mass, unpatched", "rate", "the same without the patch"),
+    "patched_divergence": About("Divergence, same position", "bits", "from another move order, patched from there"),
+    "patched_divergence_unpatched": About("… unpatched", "bits", "the same without the patch"),
 }
 """The metrics of the suites, in the order of the table; others follow under their own names."""
 BESIDE = {
@@ -148,6 +181,12 @@ BESIDE = {
         for what in ("end_actual", "end_other", "start_actual", "start_other")
         for figure in ("legal", "r_precision", "exact")
     },
+    "allowed_believed": ("allowed_moved", "on one of another game"),
+    **{
+        f"{kind}_edited_argmax": (f"{kind}_edited_argmax_other", "another square") for kind in ("erase", "move", "swap")
+    },
+    "patched_source_argmax": ("patched_source_argmax_unpatched", "unpatched"),
+    "patched_source_mass": ("patched_source_mass_unpatched", "unpatched"),
 }
 """What a figure has to be read beside: that figure's key, and what to say of it."""
 NOTES = {

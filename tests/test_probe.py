@@ -18,7 +18,7 @@ from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
 from chesslm.eval.games import sample_games
 from chesslm.eval.intervals import Bootstrap
-from chesslm.inside import controls
+from chesslm.inside import controls, editing, edits
 from chesslm.inside import probe as probes
 from chesslm.inside.activations import capture
 from chesslm.inside.iterated import Sample, logistic, network
@@ -359,14 +359,16 @@ def test_figures_of_a_board_by_hand() -> None:
 
 
 def test_the_command_keeps_a_probe_that_goes_with_its_weights(
-    cli: Cli, tiny_model: Path, tiny_pgn: Path, tmp_path: Path
+    cli: Cli, tiny_model: Path, tiny_pgn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     for file in tiny_model.iterdir():
         if file.is_file():
             (folder / file.name).write_bytes(file.read_bytes())
-    given = ("--games", tiny_pgn, "--limit", 60, "--random", 20, "--device", "cpu", "--workers", 1, "--quiet")
+    monkeypatch.setattr(editing, "CASES", 20)
+    monkeypatch.setattr(editing, "CHOOSING", 4)
+    given = ("--games", tiny_pgn, "--limit", 60, "--random", 20, "--edit", "--device", "cpu", "--workers", 1, "--quiet")
     files = ("--json", tmp_path / "found.json", "--html", tmp_path / "found.html")
     ended = cli("probe", folder, *given, *files)
     assert (ended.code, ended.err) == (0, "")
@@ -386,8 +388,15 @@ def test_the_command_keeps_a_probe_that_goes_with_its_weights(
             and by["piece"]
             and by["ply, layer 2"]
         )
+        assert len(found["suites"][suite]["belief"]["positions"]) == 12
+    kinds = {"probe", "attention", "tracking", "edits", "patching"}
+    assert set(found["suites"]) == kinds | {f"{kind}-random" for kind in kinds}
+    edited = found["suites"]["edits"]["metrics"]
+    assert edited["erase_edited_argmax"]["n"] == edited["swap_edited_argmax_random"]["n"] == 20
     page = (tmp_path / "found.html").read_text()
-    assert "Squares found, by layer" in page and "Castling rights" in page and "random weights" in page
+    for words in ("Squares found, by layer", "Castling rights", "random weights", " wrong<", "A piece erased", "by dose"):
+        assert words in page, words
+    assert page.count('class="board"') == 2 * 12
     about = json.loads((folder / "probe" / "board.json").read_text())
     # Of each kind a fifth is for the test and a tenth for validation.
     assert (about["fitted"], about["validation"]) == (42 + 14, 6 + 2)
@@ -395,6 +404,11 @@ def test_the_command_keeps_a_probe_that_goes_with_its_weights(
     assert str(tmp_path) not in json.dumps(about)
     probe = probes.load(folder)
     assert probe and probe.layer == about["layer"] and probe.weight.shape[1] == BOARD.columns
+    editor = edits.load(folder)
+    assert editor and editor.dose == edited["edit_dose"]["value"] in editing.DOSES
+    assert [min(editor.layers), max(editor.layers)] == [
+        edited[f"edit_{end}_layer"]["value"] for end in ("first", "last")
+    ]
     assert load_model(str(folder), device="cpu").name == "model"
     assert cli("probe", folder, *given).out == ended.out.rsplit("results:", 1)[0]
     weights = folder / "model.safetensors"

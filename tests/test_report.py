@@ -170,7 +170,7 @@ def test_every_figure_is_defined_in_the_docs(results: list[dict[str, Any]]) -> N
     assert set(legal["metrics"]) <= set(names.METRICS)
     assert set(suites.BREAKDOWNS) - {"source", "mates", "played"} <= set(legal["by"])
     assert {suites.PLY, suites.KINDS, suites.CALIBRATION} <= set(legal["by"])
-    assert set(suites.SUITES) == {*SUITES, "probe"} == set(names.TITLES)
+    assert set(suites.SUITES) == {*SUITES, "probe", "attention", "tracking", "edits", "patching"} == set(names.TITLES)
 
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>{{ 7*7 }}\ud800"

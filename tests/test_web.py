@@ -22,8 +22,11 @@ from test_play import typed, won_game
 from test_uci import checkpoint, resident
 
 from chesslm import boards
+from chesslm.inside import edits
 from chesslm.inside import probe as probes
+from chesslm.inside.layers import fit_layers
 from chesslm.inside.linear import part_of
+from chesslm.inside.truths import BOARD
 from chesslm.model import load_model
 from chesslm.play.player import ModelPlayer
 from chesslm.play.web import names_of
@@ -41,6 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = load_model(str(folder), device="cpu", precision="fp32")
     train, validation = (probes.sample(loaded, part_of(some), 2) for some in (games[:20], games[20:]))
     probes.save(probes.fit(train, validation), folder, {})
+    layers, moments = fit_layers(loaded, part_of(games[:20]), part_of(games[20:]))
+    ways = {each.layer: edits.directions(moments, each.layer, each.weights[BOARD.name]) for each in layers[1:]}
+    edits.save(edits.Editor(ways, 1.0), folder)
     return folder
 
 
@@ -108,6 +114,31 @@ def test_it_says_what_the_model_thinks(server: Server, folder: Path) -> None:
     assert found["positions"][3]["last"] == {"uci": "g1f3", "san": "Nf3"}
 
 
+def test_a_piece_is_erased_from_the_board_inside(server: Server, folder: Path) -> None:
+    moves = ["e2e4", "e7e5"]
+    (position,) = server.ask("/api/look", {"moves": moves, "from": 2, "to": 3})[1]["positions"]
+    board = chess.Board()
+    for move in moves:
+        board.push_uci(move)
+    seen = list[tuple[float, ...]]()
+    for index, name in enumerate(chess.SQUARE_NAMES):
+        believed = position["believed"][index]
+        status, found = server.ask("/api/erase", {"moves": moves, "square": name})
+        if believed == "." or believed in "Kk":
+            assert status == 400 and ("a king" if believed != "." else "nothing stands") in found["error"]
+            continue
+        assert status == 200 and found["square"] == name and len(found["candidates"]) == len(position["candidates"])
+        without = board.copy()
+        without.remove_piece_at(index)
+        for each in found["candidates"]:
+            if each["uci"]:
+                legal = without.is_legal(chess.Move.from_uci(each["uci"]))
+                assert legal == (each["illegal"] is None), each
+        seen.append(tuple(each["probability"] for each in found["candidates"]))
+    # Every piece is another change.
+    assert len({*seen, tuple(each["probability"] for each in position["candidates"])}) == len(seen) + 1 > 8
+
+
 def test_it_answers_with_a_legal_move(server: Server) -> None:
     status, reply = server.ask("/api/reply", {"moves": ["e2e4"], "temperature": 0})
     board = chess.Board()
@@ -130,6 +161,9 @@ def test_it_answers_with_a_legal_move(server: Server) -> None:
         ("reply", {"moves": ["f2f3", "e7e5", "g2g4", "d8h4"]}, "the game is over"),
         ("reply", {"moves": [], "temperature": "hot"}, "temperature is a number"),
         ("reply", {"moves": [], "temperature": -1}, "the temperature is 0 or from"),
+        ("erase", {"moves": ["e2e4"], "square": "e9"}, "square is one from a1 to h8"),
+        ("erase", {"moves": ["e2e4"], "square": ["e2"]}, "square is one from a1 to h8"),
+        ("erase", {"moves": [], "square": "e2"}, "nothing to erase"),
         ("read", {"moves": [], "text": "Ke4"}, "is illegal"),
         ("read", {"moves": [], "text": 5}, "what was typed"),
         ("read", {"pgn": "nothing"}, "no game"),
@@ -158,11 +192,11 @@ def test_games_longer_than_the_model_can_look_back_are_refused(server: Server) -
 def test_random_requests_never_bring_it_down(server: Server) -> None:
     random = np.random.default_rng(1)
     values: list[Any] = [None, True, -1, 0, 2, 1e308, "e2e4", "", [], ["e2e4"], ["e2e4", "e7e5"], [[]], {}, {"a": 1}]
-    names = ["moves", "from", "to", "temperature", "text", "pgn", "x"]
+    names = ["moves", "from", "to", "temperature", "text", "pgn", "square", "x"]
     for _ in range(300):
         size = int(random.integers(0, 5))
         body = {names[random.integers(len(names))]: values[random.integers(len(values))] for _ in range(size)}
-        path = ["look", "reply", "read", "about"][random.integers(4)]
+        path = ["look", "reply", "read", "erase", "about"][random.integers(5)]
         status, found = server.ask(f"/api/{path}", body if random.random() < 0.8 else random.bytes(50))
         assert status in (200, 400), (path, body, found)
     assert server.ask("/api/about", {})[0] == 200
@@ -378,6 +412,31 @@ def test_the_board_that_it_believes_in(page: Page, server: Server) -> None:
         arrow = arrows.nth(number)
         assert drawn[arrow.get_attribute("data-move") or ""] == arrow.get_attribute("class")
     expect(page.locator("#illegal-says")).to_contain_text(f"{100 * position['illegal']:.1f} %")
+
+
+def test_a_piece_is_erased_by_mouse_and_keyboard(page: Page, server: Server) -> None:
+    page.locator("#move").fill("d4")
+    page.keyboard.press("Enter")
+    moved(page, 2)
+    before = page.locator("#thoughts li").all_inner_texts()
+    labels = {name: square(page, name, "belief").get_attribute("aria-label") or "" for name in chess.SQUARE_NAMES}
+    there = [name for name, label in labels.items() if ", empty" not in label and " king" not in label]
+    empty = next(name for name, label in labels.items() if f"{name}, empty" in label)
+    square(page, there[0], "belief").click()
+    expect(page.locator("#status")).to_contain_text(f"on {there[0]} is gone")
+    expect(square(page, there[0], "belief")).to_have_class(re.compile("gone"))
+    expect(page.locator("#illegal-says")).to_contain_text(f"With {there[0]} erased")
+    assert page.locator("#thoughts li").all_inner_texts() != before
+    square(page, empty, "belief").click()
+    expect(page.locator("#status")).to_contain_text("nothing stands on")
+    square(page, there[0], "belief").click()
+    expect(page.locator("#status")).to_contain_text("put back")
+    assert page.locator("#thoughts li").all_inner_texts() == before
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("is gone")
+    page.locator("h1").click()
+    page.keyboard.press("PageUp")
+    expect(page.locator("#illegal-says")).to_contain_text("of its probability")
 
 
 def test_a_pasted_game_is_followed(page: Page) -> None:

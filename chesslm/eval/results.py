@@ -86,6 +86,23 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Belief:
+    """A game on the board that a model believes in.
+
+    Attributes:
+        moves: of the game, in UCI.
+        positions: after some plies, what the probe says of each square, a1 first, as in FEN but for ``.``.
+    """
+
+    moves: str
+    positions: tuple[tuple[int, str], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"moves": self.moves, "positions": [{"ply": ply, "pieces": pieces} for ply, pieces in self.positions]}
+
+
+@dataclass(frozen=True)
 class Result:
     """What a suite found out.
 
@@ -93,11 +110,13 @@ class Result:
         metrics: over everything.
         by: some of them by group: ``by[breakdown][group][key]``.
         examples: some of the illegal moves.
+        belief: a game followed, if there is a probe.
     """
 
     metrics: Metrics
     by: dict[str, dict[str, Metrics]] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
+    belief: Belief | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, as in the contract."""
@@ -105,6 +124,7 @@ class Result:
             "metrics": _plain(self.metrics),
             "by": {name: {group: _plain(each) for group, each in groups.items()} for name, groups in self.by.items()},
             **({"examples": [asdict(example) for example in self.examples]} if self.examples else {}),
+            **({"belief": self.belief.as_dict()} if self.belief else {}),
         }
 
 

@@ -13,11 +13,11 @@ from chesslm import boards
 from chesslm.eval.asking import Question, ask
 from chesslm.eval.intervals import Bootstrap
 from chesslm.eval.moves import Progress
-from chesslm.eval.results import Metrics, Result
+from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.run import Bars
 from chesslm.eval.scorers import ModelScorer
 from chesslm.inside.cases import KINDS, PLIES, Case, make_case
-from chesslm.inside.edits import Directions, Outcome, Push, outcomes, pushes
+from chesslm.inside.edits import Directions, Editor, Outcome, Push, outcomes, pushes
 from chesslm.inside.linear import Part
 from chesslm.model import LoadedModel
 
@@ -28,8 +28,8 @@ CURVE = 500
 DOSES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 BESIDE = {"unedited": "unedited", "another square": "other", "random direction": "random"}
 """What stands beside the edit, by its group, and what its keys end in."""
-SHOWN = ("edited_argmax", "edited_mass")
-"""Figures that are more than a breakdown."""
+SHOWN = "edited_argmax"
+"""The figure that is more than a breakdown."""
 
 
 def make_cases(loaded: LoadedModel, games: Sequence[boards.MoveCodes], most: int, seed: int) -> dict[str, list[Case]]:
@@ -143,8 +143,8 @@ def measure(
         arms: dict[str, Push | None] = {"unedited": None, **pushes(layers, dose, seed)}
         found = {name: figures(of_kind, push) for name, push in arms.items()}
         by[kind] = found
-        metrics |= {f"{kind}_{key}": found["edit"][key] for key in SHOWN}
-        metrics |= {f"{kind}_{key}_{ending}": found[name][key] for name, ending in BESIDE.items() for key in SHOWN}
+        metrics[f"{kind}_{SHOWN}"] = found["edit"][SHOWN]
+        metrics |= {f"{kind}_{SHOWN}_{ending}": found[name][SHOWN] for name, ending in BESIDE.items()}
         if kind == KINDS[0]:
             some = of_kind[:CURVE]
             doses = {f"{each:g}": pushes(layers, each, seed)["edit"] for each in DOSES}
@@ -159,7 +159,7 @@ def edit(
     test: Mapping[str, Part],
     seed: int,
     shown: Bars,
-) -> dict[str, Result]:
+) -> tuple[dict[str, Result], Editor]:
     """Choose layers and dose, and measure them.
 
     Args:
@@ -171,17 +171,22 @@ def edit(
         shown: progress.
 
     Returns:
-        By kind of games.
+        Results by kind of games, and what was chosen.
     """
     shown.bar("choosing the layers to edit", None)
-    where, dose = choose(loaded, layers, make_cases(loaded, validation.codes, CHOOSING, seed), seed)
+    choosing = make_cases(loaded, validation.codes, CHOOSING, seed)
+    where, dose = choose(loaded, layers, choosing, seed)
+    n = sum(map(len, choosing.values()))
+    chosen = {"edit_dose": dose, "edit_first_layer": where[0], "edit_last_layer": where[-1]}
     results = {}
     for kind, part in test.items():
         shown.bar("editing the board", None)
         cases = make_cases(loaded, part.codes, CASES, seed)
-        over = Bootstrap(len(part.codes), seed)
-        results[kind] = measure(loaded, layers, where, dose, cases, over, seed)
-    return results
+        found = measure(loaded, layers, where, dose, cases, Bootstrap(len(part.codes), seed), seed)
+        if found.metrics:
+            found.metrics.update({key: Metric(value, None, None, n) for key, value in chosen.items()})
+        results[kind] = found
+    return results, Editor({layer: layers[layer] for layer in where}, dose)
 
 
 def _figures(cases: Sequence[Case], found: Sequence[Outcome], over: Bootstrap) -> Metrics:

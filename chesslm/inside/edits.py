@@ -14,19 +14,25 @@ direction, and that of the same change on another square, both as long at each l
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
+import chess
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from chesslm import boards
+from chesslm.errors import InputError
 from chesslm.eval.asking import Question, ask
 from chesslm.eval.moves import Progress
+from chesslm.eval.results import Idea
 from chesslm.eval.scorers import ModelScorer, TokenTree
-from chesslm.inside.activations import Floats
+from chesslm.inside import store
+from chesslm.inside.activations import Floats, capture
 from chesslm.inside.cases import Case, Change
 from chesslm.inside.linear import Moments
+from chesslm.inside.probe import BoardProbe
 from chesslm.inside.residual import hooked
 from chesslm.inside.truths import BOARD
 from chesslm.model import LoadedModel
@@ -50,6 +56,19 @@ class Directions:
     weight: Vector
     bias: Vector
     means: Vector
+
+
+@dataclass(frozen=True)
+class Editor:
+    """How a model is edited.
+
+    Attributes:
+        layers: what the probes say, at the layers that are edited.
+        dose: of the edit.
+    """
+
+    layers: Mapping[int, Directions]
+    dose: float
 
 
 def directions(moments: Moments, layer: int, weights: Floats) -> Directions:
@@ -111,6 +130,38 @@ def pushes(layers: Mapping[int, Directions], dose: float, seed: int) -> dict[str
         return _as_long(np.sum(ways, axis=0), edit(layer, hidden, case))
 
     return {"edit": edit, "another square": other, "random direction": random}
+
+
+def save(editor: Editor, folder: Path) -> None:
+    """Write what it takes to edit a model beside its probe."""
+    arrays = {
+        f"{name}.{layer}": getattr(found, name)
+        for layer, found in editor.layers.items()
+        for name in ("weight", "bias", "means")
+    }
+    store.save(folder, "edits", arrays, {"layers": list(editor.layers), "dose": editor.dose})
+
+
+def load(folder: Path) -> Editor | None:
+    """What it takes to edit a model; None if it was never tried.
+
+    Raises:
+        InputError: it was made for other weights, or cannot be read.
+    """
+    found = store.load(folder, "edits")
+    if found is None:
+        return None
+    arrays, about = found
+    try:
+        layers = {
+            int(layer): Directions(
+                *(arrays[f"{name}.{layer}"].astype(np.float64) for name in ("weight", "bias", "means"))
+            )
+            for layer in about["layers"]
+        }
+        return Editor(layers, float(about["dose"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.unreadable(folder, error) from error
 
 
 def _as_long(vector: Vector, other: Vector) -> Vector:
@@ -224,3 +275,39 @@ def outcomes(
         true, edited = (float(chances[np.isin(each, list(legal))].sum()) for legal in (case.true, case.edited))
         found.append(Outcome(true, edited, answer.greedy in case.true, answer.greedy in case.edited))
     return found
+
+
+def erased(
+    loaded: LoadedModel, probe: BoardProbe, editor: Editor, codes: boards.MoveCodes, square: int, n: int
+) -> tuple[Idea, ...]:
+    """The moves that a model finds likeliest once a piece is erased from the board that it believes in.
+
+    Args:
+        loaded: the model.
+        probe: that says which piece it believes to stand there.
+        editor: how to edit.
+        codes: the moves so far, at least one.
+        square: of the piece, whosever it is.
+        n: how many moves.
+
+    Returns:
+        The greedy one first; legal or not on the board as it is.
+
+    Raises:
+        InputError: it believes that nothing stands there, or a king.
+    """
+    (positions,) = capture(loaded, [codes], [probe.layer])
+    before = int(BOARD.likeliest(probe.scores(positions.hidden[0][-1:]))[0, square])
+    name = chess.square_name(square)
+    if not before:
+        raise InputError(f"it believes that nothing stands on {name}")
+    if before in (chess.KING, 2 * chess.KING):
+        raise InputError(f"it believes that a king stands on {name}, and without one there is no game")
+    change = Change(square, before, 0)
+
+    def push(layer: int, hidden: Vector, change: Change) -> Vector:
+        return editor.dose * shift(editor.layers[layer], hidden, [change])
+
+    pushed = PushedScorer(ModelScorer(loaded), {key_of(loaded.tokenizer, codes): change}, list(editor.layers), push)
+    (answer,) = ask(pushed, [codes], [Question(0, len(codes), np.zeros(0, np.uint16), n)])
+    return answer.ideas[:n]

@@ -5,7 +5,6 @@ Nanda et al. 2023, "Emergent linear representations in world models of self-supe
 multinomial logistic regression, so a softmax of its scores is what it thinks of the answers.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,19 +13,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chesslm import files
-from chesslm.errors import InputError
-from chesslm.inside.activations import Floats
+from chesslm import boards
+from chesslm.eval.results import Belief
+from chesslm.inside import store
+from chesslm.inside.activations import Floats, capture
 from chesslm.inside.iterated import Sample, logistic
 from chesslm.inside.linear import Block, Part, read, scores, whole
 from chesslm.inside.measure import Found
-from chesslm.inside.truths import BOARD, mine
+from chesslm.inside.truths import BOARD, CODES, mine
 from chesslm.model import LoadedModel
 
-FOLDER = "probe"
-"""Of a checkpoint, where its probes lie."""
 MOST = 60_000
 """Positions that a probe is fitted on by iteration: 15 to 25 s on two cores."""
+
+SHOWN = 12
+"""Positions of a game that is followed."""
 
 
 class Answering(Protocol):
@@ -105,24 +106,21 @@ def ask(loaded: LoadedModel, part: Part, probes: Sequence[Answering]) -> list[Fo
     return [Found(read_of.game, read_of.ply, labels, np.concatenate(each)) for each in right]
 
 
+def follow(loaded: LoadedModel, codes: boards.MoveCodes, probe: BoardProbe) -> Belief:
+    """A game on the board that a model believes in, at up to ``SHOWN`` plies from its beginning to its end."""
+    (positions,) = capture(loaded, [codes], [probe.layer])
+    pieces, _ = probe.believed(positions.hidden[0], positions.white)
+    plies = np.linspace(0, len(pieces), SHOWN + 1).round().astype(int)
+    rows = np.unique(plies[plies > 0]) - 1
+    return Belief(
+        " ".join(move.uci() for move in boards.to_moves(codes)),
+        tuple((int(positions.ply[row]), "".join(CODES[code] for code in pieces[row])) for row in rows),
+    )
+
+
 def save(probe: BoardProbe, folder: Path, about: Mapping[str, Any]) -> None:
-    """Write a probe into the folder of its checkpoint, as ``probe/board.safetensors`` and ``probe/board.json``.
-
-    Args:
-        probe: to be written, in half precision.
-        folder: of the checkpoint.
-        about: what else is known of it.
-    """
-    from safetensors.numpy import save as packed
-
-    place = folder / FOLDER
-    place.mkdir(exist_ok=True)
-    with files.atomic(place / "board.safetensors") as path:
-        # Not save_file, whose files nobody else may read.
-        path.write_bytes(packed({"weight": probe.weight.astype(np.float16)}))
-    known = {"model": files.sha256(folder / "model.safetensors"), "layer": probe.layer, **about}
-    with files.atomic(place / "board.json") as path:
-        path.write_text(json.dumps(known, indent=1) + "\n")
+    """Write a probe into the folder of its checkpoint, with what else is known of it."""
+    store.save(folder, "board", {"weight": probe.weight}, {"layer": probe.layer, **about})
 
 
 def load(folder: Path) -> BoardProbe | None:
@@ -131,16 +129,8 @@ def load(folder: Path) -> BoardProbe | None:
     Raises:
         InputError: it was made for other weights, or cannot be read.
     """
-    from safetensors.numpy import load_file
-
-    place = folder / FOLDER
-    if not (place / "board.json").is_file():
-        return None
-    about = files.read_json(place / "board.json")
-    if about.get("model") != files.sha256(folder / "model.safetensors"):
-        raise InputError(f"{place}: made for other weights than those of {folder}; make it again with chesslm probe")
+    found = store.load(folder, "board")
     try:
-        weight = load_file(place / "board.safetensors")["weight"].astype(np.float32)
-        return BoardProbe(int(about["layer"]), weight)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{place}: not a readable probe ({error})") from error
+        return found and BoardProbe(int(found[1]["layer"]), found[0]["weight"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.unreadable(folder, error) from error

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,15 +14,20 @@ from chesslm.checkpoint import find_model
 from chesslm.errors import InputError
 from chesslm.eval.games import Games, from_chance, sample_games
 from chesslm.eval.intervals import Bootstrap
+from chesslm.eval.orders import make_pairs
 from chesslm.eval.results import Result, results_object, write_results
 from chesslm.eval.run import Bars, about_data, about_model, bars, check_outputs
 from chesslm.eval.table import print_tables
-from chesslm.inside import controls
+from chesslm.inside import controls, edits
 from chesslm.inside import probe as probes
+from chesslm.inside.editing import edit as edit_board
+from chesslm.inside.heads import attention
 from chesslm.inside.iterated import network
-from chesslm.inside.layers import LayerFigures, best_layer, fit_layers, measure_layers
-from chesslm.inside.linear import Part
+from chesslm.inside.layers import LayerFigures, LayerProbe, best_layer, fit_layers, measure_layers
+from chesslm.inside.linear import Moments, Part
 from chesslm.inside.measure import Found, by_piece, by_ply, of_board
+from chesslm.inside.patching import patching
+from chesslm.inside.tracking import tracking
 from chesslm.inside.truths import BOARD, truths_of_games
 from chesslm.model import LoadedModel, load_model
 from chesslm.names import ON_RANDOM_GAMES
@@ -50,12 +55,27 @@ class Parts:
     test: dict[str, Part]
 
 
+class Layers(NamedTuple):
+    """What all layers of a model know.
+
+    Attributes:
+        probes: of each, the embeddings first.
+        moments: of the games to fit on.
+        figures: by kind of games and layer.
+    """
+
+    probes: list[LayerProbe]
+    moments: Moments
+    figures: dict[str, dict[int, LayerFigures]]
+
+
 def probe(
     model: str | None,
     games: str,
     *,
     random: int = 0,
     limit: int = 2000,
+    edit: bool = False,
     notation: str | None = None,
     json_file: Path | None = None,
     html_file: Path | None = None,
@@ -73,6 +93,7 @@ def probe(
         random: so many games of random legal moves beside them: probes are fitted on both kinds together and measured
             on each.
         limit: games at most, a seeded sample; both kinds are cut into parts for fitting, validation and test.
+        edit: change the board in its activations as well, and see what it plays then.
         notation: how the model writes moves, if it does not say.
         json_file, html_file: where results and report go.
         seed: of samples, parts, controls and intervals.
@@ -81,7 +102,9 @@ def probe(
         quiet: no progress.
 
     Returns:
-        The object of the results JSON, with the suite ``probe``, and ``probe-random`` if there are random games.
+        The object of the results JSON, with the suites ``probe``, ``attention`` and ``tracking``, with ``edit`` also
+        ``edits`` and ``patching``; if there are random games, each of them once more with ``-random``. A suite that has
+        nothing to ask about is left out.
 
     Raises:
         InputError: no such model or games, or too few.
@@ -103,16 +126,27 @@ def probe(
             chosen[ON_RANDOM_GAMES] = from_chance(random, seed, pool)
         parts = _parts(chosen, seed, pool)
         loaded = load_model(path, notation, device, precision="fp32")
-        fitted, results = _measure(loaded, parts, seed, shown)
-    found = results_object(
-        about_model(loaded, told=False),
-        about_data(chosen, None, seed),
-        {f"probe{kind}": result for kind, result in results.items()},
-    )
+        over = {kind: Bootstrap(len(part.codes), seed) for kind, part in parts.test.items()}
+        layers = _layers(loaded, parts, over, shown)
+        fresh = controls.random_weights(loaded, seed)
+        fitted, results = _measure(loaded, fresh, layers, parts, over, seed, shown)
+        for kind, part in parts.test.items():
+            shown.bar("following pieces", None)
+            results[f"attention{kind}"] = attention(loaded, fresh, parts.validation.codes, part.codes, seed)
+            advance = shown.bar("looking at illegal moves", sum(map(len, part.codes)))
+            results[f"tracking{kind}"] = tracking(loaded, fitted, part, seed, pool, advance)
+        editor = None
+        if edit:
+            edited, editor = _edit(loaded, layers, parts, seed, pool, shown)
+            results |= edited
+    results = {suite: result for suite, result in results.items() if result.metrics}
+    found = results_object(about_model(loaded, told=False), about_data(chosen, None, seed), results)
     if Path(path).is_dir():
         sizes = {"fitted": len(parts.train.codes), "validation": len(parts.validation.codes)}
         metrics = {suite: result["metrics"] for suite, result in found["suites"].items()}
         probes.save(fitted, Path(path), {**sizes, "seed": seed, "data": _nameless(found["data"]), "suites": metrics})
+        if editor:
+            edits.save(editor, Path(path))
     print_tables([found])
     if json_file:
         write_results([found], json_file)
@@ -132,10 +166,11 @@ def _nameless(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parts(chosen: Mapping[str, Games], seed: int, pool: Executor) -> Parts:
-    """The games of each kind cut apart by a seeded shuffle."""
+    """The games of each kind cut apart by a seeded shuffle; of games that are alike one is taken."""
     trains, validations, tests = [], [], {}
     for kind, games in chosen.items():
-        order = np.random.default_rng(seed).permutation(len(games.codes))
+        unlike = sorted({codes.tobytes(): i for i, codes in enumerate(games.codes)}.values())
+        order = np.random.default_rng(seed).permutation(unlike)
         truths = truths_of_games(games.codes, pool)
         elo = np.array([(game.white_elo or np.nan, game.black_elo or np.nan) for game in games.games], np.float32)
         ends = [round(TEST * len(order)), round((TEST + VALIDATION) * len(order))]
@@ -148,12 +183,18 @@ def _parts(chosen: Mapping[str, Games], seed: int, pool: Executor) -> Parts:
     return Parts(sum(trains[1:], trains[0]), sum(validations[1:], validations[0]), tests)
 
 
-def _measure(loaded: LoadedModel, parts: Parts, seed: int, shown: Bars) -> tuple[probes.BoardProbe, dict[str, Result]]:
-    """The board probe at the best layer, and the figures of all by kind of games."""
-    over = {kind: Bootstrap(len(part.codes), seed) for kind, part in parts.test.items()}
-    layers, best = _layers(loaded, parts, over, shown)
-    fresh = controls.random_weights(loaded, seed)
-    layers_fresh, best_fresh = _layers(fresh, parts, over, shown)
+def _measure(
+    loaded: LoadedModel,
+    fresh: LoadedModel,
+    layers: Layers,
+    parts: Parts,
+    over: Mapping[str, Bootstrap],
+    seed: int,
+    shown: Bars,
+) -> tuple[probes.BoardProbe, dict[str, Result]]:
+    """The board probe at the best layer, and the suites ``probe``."""
+    layers_fresh = _layers(fresh, parts, over, shown)
+    best, best_fresh = best_layer(layers.probes), best_layer(layers_fresh.probes)
 
     def samples(model: LoadedModel, layer: int) -> tuple[probes.Sample, probes.Sample]:
         train, validation = (probes.sample(model, part, layer, seed) for part in (parts.train, parts.validation))
@@ -178,27 +219,44 @@ def _measure(loaded: LoadedModel, parts: Parts, seed: int, shown: Bars) -> tuple
             found |= zip(names, probes.ask(model, test, [asked[name][1] for name in names]), strict=True)
         found["majority"] = controls.majority(parts.train, found[LINEAR])
         of = {name: of_board(each, over[kind]) for name, each in found.items()}
-        facts = {key: metric for key, metric in layers[kind][best].metrics.items() if key not in of[LINEAR]}
-        results[kind] = Result(
+        by_layer, by_layer_fresh = layers.figures[kind], layers_fresh.figures[kind]
+        facts = {key: metric for key, metric in by_layer[best].metrics.items() if key not in of[LINEAR]}
+        results[f"probe{kind}"] = Result(
             {**of[LINEAR], **{CONTROLS[name]: of[name]["piece_accuracy"] for name in CONTROLS}, **facts},
             {
                 "probe": of,
-                "layer": {str(layer): each.metrics for layer, each in layers[kind].items()},
-                "layer, random weights": {str(layer): each.metrics for layer, each in layers_fresh[kind].items()},
-                **{f"ply, layer {layer}": each.by_ply for layer, each in layers[kind].items()},
+                "layer": {str(layer): each.metrics for layer, each in by_layer.items()},
+                "layer, random weights": {str(layer): each.metrics for layer, each in by_layer_fresh.items()},
+                **{f"ply, layer {layer}": each.by_ply for layer, each in by_layer.items()},
                 "ply": by_ply(found[LINEAR], over[kind]),
                 "piece": by_piece(found[LINEAR], over[kind]),
             },
+            belief=probes.follow(loaded, test.codes[0], linear),
         )
     return linear, results
 
 
-def _layers(
-    loaded: LoadedModel, parts: Parts, over: Mapping[str, Bootstrap], shown: Bars
-) -> tuple[dict[str, dict[int, LayerFigures]], int]:
-    """Figures by kind of games and layer, and the best layer."""
+def _layers(loaded: LoadedModel, parts: Parts, over: Mapping[str, Bootstrap], shown: Bars) -> Layers:
     total = sum(len(part.codes) for part in (parts.train, parts.validation, *parts.test.values()))
     advance = shown.bar(f"reading the layers of {loaded.name}", total)
-    fitted, _ = fit_layers(loaded, parts.train, parts.validation, advance)
-    measured = {kind: measure_layers(loaded, fitted, test, over[kind], advance) for kind, test in parts.test.items()}
-    return measured, best_layer(fitted)
+    fitted, moments = fit_layers(loaded, parts.train, parts.validation, advance)
+    figures = {kind: measure_layers(loaded, fitted, test, over[kind], advance) for kind, test in parts.test.items()}
+    return Layers(fitted, moments, figures)
+
+
+def _edit(
+    loaded: LoadedModel, layers: Layers, parts: Parts, seed: int, pool: Executor, shown: Bars
+) -> tuple[dict[str, Result], edits.Editor]:
+    """The suites ``edits`` and ``patching``, and how to edit."""
+    # An edit of the embeddings would be one of the last move, which stands there for all to read.
+    ways = {
+        each.layer: edits.directions(layers.moments, each.layer, each.weights[BOARD.name]) for each in layers.probes[1:]
+    }
+    edited, editor = edit_board(loaded, ways, parts.validation, parts.test, seed, shown)
+    results = {f"edits{kind}": result for kind, result in edited.items()}
+    best = best_layer(layers.probes)
+    for kind, part in parts.test.items():
+        shown.bar("patching", None)
+        pairs = make_pairs(part.codes, seed, pool)
+        results[f"patching{kind}"] = patching(loaded, pairs, best, len(part.codes), seed)
+    return results, editor

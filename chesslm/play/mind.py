@@ -15,6 +15,7 @@ import chess.pgn
 from chesslm import boards
 from chesslm.errors import InputError
 from chesslm.inside.activations import capture
+from chesslm.inside.edits import Editor, erased
 from chesslm.inside.probe import BoardProbe
 from chesslm.inside.truths import CODES
 from chesslm.play.choice import Candidate, Style
@@ -39,17 +40,18 @@ Asked = dict[str, Any]
 
 @dataclass(frozen=True)
 class Mind:
-    """What answers: a model, and a probe of the board that it believes in if there is one.
+    """What answers: a model, with a probe of the board that it believes in and a way to edit it if there are such.
 
     Attributes:
         loaded: the model.
         player: that plays with it.
-        probe: None if the model has none.
+        probe, editor: None if the model has none.
     """
 
     loaded: "LoadedModel"
     player: ModelPlayer
     probe: BoardProbe | None
+    editor: Editor | None
 
     @property
     def plies(self) -> int:
@@ -59,7 +61,8 @@ class Mind:
     def about(self, _: Asked) -> dict[str, Any]:
         """What the model is."""
         notation = self.loaded.tokenizer.notation.name
-        return {"name": self.player.name, "notation": notation, "plies": self.plies, "probe": self.probe is not None}
+        can = {"probe": self.probe is not None, "edits": bool(self.probe and self.editor)}
+        return {"name": self.player.name, "notation": notation, "plies": self.plies, **can}
 
     def look(self, asked: Asked) -> dict[str, Any]:
         """Positions after ``from`` of the ``moves`` up to before ``to``, with what the model thinks of there.
@@ -74,6 +77,34 @@ class Mind:
         replayed = enumerate(boards.replay(moves))
         found = [self._position(board.copy(), ply) for ply, board in replayed if start <= ply < stop]
         return {"positions": [{**position, **believed.get(position["ply"], {})} for position in found]}
+
+    def erase(self, asked: Asked) -> dict[str, Any]:
+        """What the model thinks of after ``moves`` once the piece on a ``square`` is gone from the board inside it.
+
+        Moves are legal or illegal on the board without that piece.
+
+        Raises:
+            InputError: moves that are not legal, no such square, nothing or a king on it in its belief, no edits.
+        """
+        board, name = _board(asked, self.plies), asked.get("square")
+        if name not in chess.SQUARE_NAMES:
+            raise InputError("square is one from a1 to h8")
+        if not (self.probe and self.editor):
+            raise InputError(f"{self.player.name} cannot be edited; chesslm probe --edit finds out how")
+        if not board.move_stack:
+            raise InputError("before the first move there is nothing to erase")
+        square = chess.parse_square(name)
+        codes = boards.to_codes(board.move_stack)
+        ideas = erased(self.loaded, self.probe, self.editor, codes, square, SHOWN)
+        board = board.copy(stack=False)
+        board.remove_piece_at(square)
+        board.castling_rights = board.clean_castling_rights()
+        moves = [chess.Move.from_uci(idea.move) if idea.move else None for idea in ideas]
+        candidates = [
+            Candidate(idea.text, move, idea.probability, boards.illegal_kind(board, move))
+            for idea, move in zip(ideas, moves, strict=True)
+        ]
+        return {"square": name, "candidates": [_shown(board, each) for each in candidates]}
 
     def reply(self, asked: Asked) -> dict[str, Any]:
         """The model's move after ``moves`` at a ``temperature``, and its raw choices before.

@@ -3,6 +3,7 @@
     GET  /             the page; nothing on it comes from elsewhere
     POST /api/about    {}: what the model is
     POST /api/look     {"moves": ["e2e4", ...], "from": 0, "to": 2}: positions after 0 and 1 of the moves
+    POST /api/erase    {"moves": [...], "square": "e4"}: what it thinks of with that piece gone from the board inside it
     POST /api/reply    {"moves": [...], "temperature": 0}: the model's move
     POST /api/read     {"moves": [...], "text": "Nf3"} or {"pgn": "1. e4 ..."}: what was typed or pasted, as moves
 
@@ -58,12 +59,13 @@ def serve(
     with _bound(host, port) as listening:
         port = listening.getsockname()[1]
         with Console(stderr=True).status("Loading the model"):
-            from chesslm.inside import probe
+            from chesslm.inside import edits, probe
             from chesslm.model import load_model
             from chesslm.play.player import ModelPlayer
 
             loaded = load_model(model, notation, device, precision="fp32")
-            mind = Mind(loaded, ModelPlayer(loaded), probe.load(Path(loaded.path)))
+            folder = Path(loaded.path)
+            mind = Mind(loaded, ModelPlayer(loaded), probe.load(folder), edits.load(folder))
         # From now on a browser is let in, and waits for as long as the server takes to start.
         listening.listen(1024)
         shown = f"[{host}]" if ":" in host else host
@@ -135,7 +137,7 @@ def make_app(mind: Mind, hosts: Collection[str]) -> Starlette:
     async def page(_: Request) -> Response:
         return Response((STATIC / "index.html").read_text(encoding="utf-8"), media_type="text/html")
 
-    acts = (mind.about, mind.look, mind.reply, mind.read)
+    acts = (mind.about, mind.look, mind.erase, mind.reply, mind.read)
     routes = [Route(f"/api/{act.__name__}", answer(act), methods=["POST"]) for act in acts]
     return Starlette(
         routes=[Route("/", page), *routes, Mount("/static", StaticFiles(directory=STATIC))],

@@ -136,6 +136,13 @@ def of_probe(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
             yield Figure(title, "", line_chart(title, lines, "ply", _tick, y_limits=(0, 1)))
 
 
+def of_edits(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
+    """Legality as edited and as played by the dose of an edit."""
+    for key, title in (("edited_argmax", "Legal on the edited board"), ("true_argmax", "Legal on the board as it is")):
+        if lines := _lines(columns, by, "dose", key):
+            yield Figure(f"{title}, by dose", "", line_chart(title, lines, "dose", _tick, y_limits=(0, 1)))
+
+
 def _lines(
     columns: Sequence[Column],
     by: Objects,

@@ -45,13 +45,15 @@ class Board:
         check: corner of the square of a king in check.
         aim: corner of the square that is wanted, where there is no arrow to it.
         arrows: the move played, then the move wanted.
+        wrong: corners of squares on which something else stands.
     """
 
     words: str
     pieces: tuple[tuple[int, int, str], ...]
-    check: tuple[int, int] | None
-    aim: tuple[int, int] | None
-    arrows: tuple[Arrow, ...]
+    check: tuple[int, int] | None = None
+    aim: tuple[int, int] | None = None
+    arrows: tuple[Arrow, ...] = ()
+    wrong: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def examples_of(result: Mapping[str, Any]) -> tuple[Example, ...]:
 
 def _example(given: Mapping[str, Any]) -> Example | None:
     wanted = mapping(given.get("wanted"))
-    board = _replayed(given.get("moves"))
+    board = replayed(given.get("moves"))
     text, move = _text(wanted), _move(wanted)
     if board is None or board.is_game_over() or not (text or move):
         return None
@@ -123,7 +125,7 @@ def _example(given: Mapping[str, Any]) -> Example | None:
     )
 
 
-def _replayed(moves: Any) -> chess.Board | None:
+def replayed(moves: Any) -> chess.Board | None:
     """The position after a game's moves in UCI; None if one of them is not legal."""
     board = chess.Board()
     try:
@@ -176,22 +178,23 @@ def _draw(
     return Board(
         words=words,
         pieces=tuple(
-            (*_corner(square), f"{chess.COLOR_NAMES[piece.color]}-{chess.piece_name(piece.piece_type)}")
+            (*corner(square), f"{chess.COLOR_NAMES[piece.color]}-{chess.piece_name(piece.piece_type)}")
             for square, piece in board.piece_map().items()
         ),
-        check=_corner(king) if king is not None and board.is_check() else None,
-        aim=_corner(move.to_square) if move and not drawn else None,
+        check=corner(king) if king is not None and board.is_check() else None,
+        aim=corner(move.to_square) if move and not drawn else None,
         arrows=tuple(_arrow(kind, each) for kind, each in ([("played", played)] if played else []) + drawn),
     )
 
 
-def _corner(square: int) -> tuple[int, int]:
+def corner(square: int) -> tuple[int, int]:
+    """The upper left corner of a square, in the units of a board."""
     return chess.square_file(square) * SQUARE, (7 - chess.square_rank(square)) * SQUARE
 
 
 def _arrow(kind: str, move: chess.Move) -> Arrow:
     (x1, y1), (x2, y2) = (
-        [coordinate + SQUARE / 2 for coordinate in _corner(square)] for square in (move.from_square, move.to_square)
+        [coordinate + SQUARE / 2 for coordinate in corner(square)] for square in (move.from_square, move.to_square)
     )
     length = math.hypot(x2 - x1, y2 - y1)
     across, down = (x2 - x1) / length, (y2 - y1) / length

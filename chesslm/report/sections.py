@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from chesslm import names, tables
 from chesslm.names import About, about_metric, place
+from chesslm.report.beliefs import Belief, beliefs_of
 from chesslm.report.blocks import Block, all_rows, table
 from chesslm.report.curves import CALIBRATION, MAIN, Figure
 from chesslm.report.examples import Example, examples_of
@@ -43,6 +44,7 @@ class Section:
         figures: charts, and the words for all of them.
         blocks: breakdowns.
         examples: of each model that has some.
+        beliefs: a game followed on the believed board, likewise.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Section:
     figures_words: str
     blocks: tuple[Block, ...]
     examples: tuple[tuple[Column, tuple[Example, ...]], ...]
+    beliefs: tuple[tuple[Column, tuple[Belief, ...]], ...]
 
 
 def section(
@@ -78,6 +81,7 @@ def section(
     main = [cell(each.get(MAIN), about_metric(MAIN)) for each in metrics]
     notes = [names.note(suite, column.model.get("notation")) for column in columns]
     examples = [(column, examples_of(result)) for column, result in zip(columns, results, strict=True)]
+    beliefs = [(column, beliefs_of(result)) for column, result in zip(columns, results, strict=True)]
     return Section(
         title=names.suite_title(suite),
         data=data,
@@ -91,6 +95,7 @@ def section(
         figures_words=shown.figures_words,
         blocks=tuple(block for block in shown.blocks(by) if block.parts),
         examples=tuple((column, found) for column, found in examples if found),
+        beliefs=tuple((column, found) for column, found in beliefs if found),
     )
 
 

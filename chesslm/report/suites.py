@@ -176,6 +176,44 @@ def _probe(by: Objects) -> Iterator[Block]:
         )
 
 
+def _attention(by: Objects) -> Iterator[Block]:
+    yield block("Lift, head by head", "", [by_group("head", "", by, "attention_lift", PAIRS)], folded=True)
+
+
+def _tracking(by: Objects) -> Iterator[Block]:
+    boards = {
+        "allowed_believed": "On the believed board",
+        "allowed_moved": "On a board with the errors of another position",
+        "allowed_scattered": "On a board with as many random errors",
+    }
+    for name, words in (("illegal", WRONG), ("wrong squares", "By squares on which the believed board is wrong")):
+        parts = [by_group(name, title, by, key, MOVES) for key, title in boards.items()]
+        yield block(f"Would be legal: {words[:1].lower()}{words[1:]}", "", parts)
+
+
+def _edits(by: Objects) -> Iterator[Block]:
+    titles = {
+        "edited_argmax": "Likeliest move legal on the edited board",
+        "edited_mass": "Probability on moves that are legal there",
+        "true_argmax": "Likeliest move legal on the board as it is",
+        "true_mass": "Probability on moves that are legal there, as it is",
+    }
+    for kind, words in (("erase", "A piece erased"), ("move", "A piece moved"), ("swap", "A piece swapped")):
+        yield block(words, "", [by_group(kind, title, by, key, POSITIONS) for key, title in titles.items()])
+
+
+def _patching(by: Objects) -> Iterator[Block]:
+    words = "Layer 0 is the embeddings; “none” is without a patch, and “source” the other game itself."
+    titles = {
+        "source_argmax": "Likeliest move legal in the other game",
+        "target_argmax": "Likeliest move legal in its own game",
+        "divergence": "Divergence from the moves of the other game, in bits",
+    }
+    for kind, title in (("near", "One piece elsewhere"), ("swapped", "Another move order to the same position")):
+        parts = [by_group(f"layer, {kind}", words_of, by, key, PAIRS) for key, words_of in titles.items()]
+        yield block(f"{title}: by layer patched", words, parts[kind == "swapped" and 2 :])
+
+
 def _no_figures(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:
     yield from ()
 
@@ -246,6 +284,33 @@ SUITES = {
         curves.of_probe,
         _probe,
         "Layer 0 is the embeddings. Bands are 95 % intervals.",
+    ),
+    "attention": Suite(
+        "Does it follow a piece through the game? Attention from a move to the earlier moves of the same piece, as a "
+        "multiple of what moves of other pieces of that side get at the same distance, in the head where it was the "
+        "greatest on other games.",
+        _no_figures,
+        _attention,
+    ),
+    "tracking": Suite(
+        "Why is an illegal move illegal: has it lost track of the board, or does it know better? Wherever its "
+        "likeliest move is illegal, the board that the probe finds inside is asked whether it would be legal there. A "
+        "board with errors allows some by chance: beside it stand boards with as many errors of other kinds.",
+        _no_figures,
+        _tracking,
+    ),
+    "edits": Suite(
+        "Does it use the board that the probe finds? The piece that it would move is erased, moved or swapped for "
+        "another inside it, and the moves must follow. Marks are pushes as long, for the same change of another "
+        "square.",
+        curves.of_edits,
+        _edits,
+        "A dose of 1 makes the probe's scores those of the new answer. Bands are 95 % intervals.",
+    ),
+    "patching": Suite(
+        "What it computed in one game is put into another at the last move: then it should play the other game.",
+        _no_figures,
+        _patching,
     ),
 }
 """What a section shows; a suite that is not known is shown as ``legality`` is."""

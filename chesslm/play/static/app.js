@@ -11,7 +11,8 @@ const game = {
   at: 0, // the ply that is shown
   color: "white", // of the person; none: nobody plays
   picked: null, // a square
-  focus: "e2",
+  erased: null, // what the model thinks of with the piece of a square gone from the board inside it
+  focus: { game: "e2", belief: "e2" },
   turn: 0, // so that an answer to what has been overtaken is dropped
   model: "the model",
 };
@@ -56,7 +57,7 @@ async function play(move) {
   game.turn += 1;
   game.moves = [...game.moves.slice(0, game.at), move];
   game.positions.length = game.at + 1;
-  game.picked = null;
+  game.picked = game.erased = null;
   if (!(await look(game.at + 1, game.at + 2))) return;
   game.at += 1;
   draw();
@@ -72,6 +73,7 @@ async function answer(before = "") {
   const reply = await ask("reply", { moves: game.moves, temperature: Number($("temperature").value) });
   if (turn !== game.turn) return;
   game.moves = [...game.moves, reply.move];
+  game.erased = null;
   if (!(await look(game.at + 1, game.at + 2))) return;
   game.at += 1;
   const wrong = reply.raw.filter((raw) => raw.illegal).map((raw) => `It wanted ${raw.text}: ${raw.illegal}. `);
@@ -81,7 +83,7 @@ async function answer(before = "") {
 
 async function start(moves, at) {
   game.turn += 1;
-  Object.assign(game, { moves, positions: [], at: 0, picked: null });
+  Object.assign(game, { moves, positions: [], at: 0, picked: null, erased: null });
   if (!(await look(0, 1))) return;
   draw();
   if (moves.length && !(await look(1, moves.length + 1))) return;
@@ -94,7 +96,7 @@ async function start(moves, at) {
 function go(at) {
   if (at < 0 || at > game.moves.length || !game.positions[at]) return;
   game.at = at;
-  game.picked = null;
+  game.picked = game.erased = null;
   draw();
   const { last, ending } = now();
   say(last ? `After ${numbered(at)}.` : "The start.");
@@ -124,6 +126,23 @@ function pick(name) {
   const mine = playersTurn() && piece !== "." && isWhite(piece) === now().white;
   game.picked = mine && game.picked !== name ? name : null;
   draw();
+}
+
+// From the board inside the model; the same piece once more puts it back.
+async function erase(name) {
+  if (game.erased?.square === name) {
+    game.erased = null;
+    draw();
+    say(`${name} is put back.`);
+    return;
+  }
+  const { turn, at } = game;
+  const found = await ask("erase", { moves: game.moves.slice(0, at), square: name });
+  if (turn !== game.turn || at !== game.at) return;
+  game.erased = found;
+  draw();
+  const [first] = found.candidates;
+  say(`The ${labelOf(now().believed[index(name)])} on ${name} is gone from its board: now it would play ${first.text}${first.illegal ? `, illegal there: ${first.illegal}` : ""}.`);
 }
 
 // What is shown
@@ -194,7 +213,7 @@ function drawGame(position) {
     for (const [mark, on] of Object.entries(marks)) cell.classList.toggle(mark, Boolean(on));
     const more = `${marks.picked ? ", picked up" : ""}${marks.target ? ", can be moved to" : ""}${marks.check ? ", in check" : ""}`;
     cell.setAttribute("aria-label", `${name}, ${labelOf(piece)}${more}`);
-    cell.tabIndex = name === game.focus ? 0 : -1;
+    cell.tabIndex = name === game.focus.game ? 0 : -1;
   }
 }
 
@@ -206,22 +225,28 @@ function drawBelief(position) {
   for (const cell of $("belief").querySelectorAll("[data-square]")) {
     const name = cell.dataset.square;
     const i = index(name);
-    fill(cell, believed[i]);
+    const gone = game.erased?.square === name;
+    fill(cell, gone ? "." : believed[i]);
+    cell.tabIndex = game.edits && name === game.focus.belief ? 0 : -1;
+    cell.classList.toggle("gone", gone);
     const sure = position.sure ? position.sure[i] : 1;
     cell.style.setProperty("--sure", sure);
     const isWrong = believed[i] !== position.board[i];
     wrong += isWrong;
-    cell.classList.toggle("wrong", isWrong);
+    cell.classList.toggle("wrong", isWrong && !gone);
     const truth = isWrong ? `, wrong: ${labelOf(position.board[i])}` : "";
-    cell.setAttribute("aria-label", `${name}, ${labelOf(believed[i])}, ${Math.round(100 * sure)} % sure${truth}`);
+    cell.setAttribute("aria-label", `${name}, ${labelOf(believed[i])}, ${Math.round(100 * sure)} % sure${truth}${gone ? ", erased" : ""}`);
   }
+  $("erase-says").hidden = !(game.edits && position.believed);
   $("belief-says").textContent = position.believed
     ? `${wrong ? `${wrong} of 64 squares ${wrong === 1 ? "is" : "are"} wrong` : "All 64 squares are right"}, by a linear probe of its activations.`
     : "Before the first move there is nothing to believe.";
 }
 
+const candidatesOf = (position) => game.erased?.candidates ?? position.candidates;
+
 function drawThoughts(position) {
-  const items = position.candidates.map((move) => {
+  const items = candidatesOf(position).map((move) => {
     const item = document.createElement("li");
     item.className = move.illegal ? "illegal" : "legal";
     const [text, bar, share] = ["span", "span", "span"].map((tag) => document.createElement(tag));
@@ -240,8 +265,10 @@ function drawThoughts(position) {
     return item;
   });
   $("thoughts").replaceChildren(...items);
-  $("illegal-says").textContent =
-    position.illegal === null ? "" : `${(100 * position.illegal).toFixed(1)} % of its probability is on illegal moves.`;
+  $("thoughts").classList.toggle("edited", Boolean(game.erased));
+  $("illegal-says").textContent = game.erased
+    ? `With ${game.erased.square} erased; moves are legal or not without that piece.`
+    : position.illegal === null ? "" : `${(100 * position.illegal).toFixed(1)} % of its probability is on illegal moves.`;
 }
 
 function drawArrows(position) {
@@ -256,7 +283,7 @@ function drawArrows(position) {
     const [x, y] = [(i % 8) + 0.5, 7.5 - Math.floor(i / 8)];
     return turned ? [8 - x, 8 - y] : [x, y];
   };
-  const drawn = position.candidates
+  const drawn = candidatesOf(position)
     .filter((move) => move.uci && move.probability >= 0.03)
     .map((move) => {
       const [[x1, y1], [x2, y2]] = [middle(move.uci.slice(0, 2)), middle(move.uci.slice(2, 4))];
@@ -373,24 +400,36 @@ document.addEventListener("pointercancel", () => {
   dragged = null;
 });
 
-function focus(name) {
-  game.focus = name;
-  for (const cell of $("game").querySelectorAll("[data-square]")) cell.tabIndex = cell.dataset.square === name ? 0 : -1;
-  $("game").querySelector(`[data-square=${name}]`).focus();
+function focus(name, board = "game") {
+  game.focus[board] = name;
+  for (const cell of $(board).querySelectorAll("[data-square]")) cell.tabIndex = cell.dataset.square === name ? 0 : -1;
+  $(board).querySelector(`[data-square=${name}]`).focus();
 }
 
-$("game").addEventListener("keydown", guarded(async (event) => {
-  const steps = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
-  if (event.key in steps) {
+for (const board of ["game", "belief"]) {
+  $(board).addEventListener("keydown", (event) => {
+    const steps = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+    if (!(event.key in steps)) return;
     event.preventDefault();
     const side = game.color === "black" ? -1 : 1;
-    const [f, r] = [FILES.indexOf(game.focus[0]) + side * steps[event.key][0], Number(game.focus[1]) + side * steps[event.key][1]];
-    if (f >= 0 && f < 8 && r >= 1 && r <= 8) focus(FILES[f] + r);
-  } else if (event.key === "Enter" || event.key === " ") {
+    const [at, step] = [game.focus[board], steps[event.key]];
+    const [f, r] = [FILES.indexOf(at[0]) + side * step[0], Number(at[1]) + side * step[1]];
+    if (f >= 0 && f < 8 && r >= 1 && r <= 8) focus(FILES[f] + r, board);
+  });
+}
+$("belief").addEventListener("click", guarded(async (event) => {
+  const name = event.target.closest("[data-square]")?.dataset.square;
+  if (!name || !game.edits || !now().believed) return;
+  focus(name, "belief");
+  await erase(name);
+}));
+
+$("game").addEventListener("keydown", guarded(async (event) => {
+  if (event.key === "Enter" || event.key === " ") {
     event.preventDefault();
-    const name = game.focus;
+    const name = game.focus.game;
     if (!(game.picked && game.picked !== name && (await attempt(game.picked, name)))) pick(name);
-    focus(game.focus);
+    focus(game.focus.game);
   } else if (event.key === "Escape") {
     game.picked = null;
     draw();
@@ -434,7 +473,7 @@ $("new").addEventListener("click", guarded(() => start([], 0)));
 $("color").addEventListener("change", guarded(async () => {
   game.color = $("color").value;
   makeBoard("game", true);
-  makeBoard("belief", false);
+  makeBoard("belief", game.edits);
   draw();
   await answer();
 }));
@@ -445,15 +484,15 @@ $("follow").addEventListener("click", guarded(async () => {
   const { moves } = await ask("read", { pgn: $("pgn").value });
   $("color").value = game.color = "none";
   makeBoard("game", true);
-  makeBoard("belief", false);
+  makeBoard("belief", game.edits);
   await start(moves, 0);
 }));
 
 guarded(async () => {
-  const { name, probe } = await ask("about", {});
-  Object.assign(game, { model: name, probe });
+  const { name, probe, edits } = await ask("about", {});
+  Object.assign(game, { model: name, probe, edits });
   $("name").textContent = name;
   makeBoard("game", true);
-  makeBoard("belief", false);
+  makeBoard("belief", game.edits);
   await start([], 0);
 })();

@@ -1,0 +1,191 @@
+"""Attention from a move to the earlier moves of the same piece: which heads follow a piece through a game.
+
+A piece's last move is often a recent one, and recent moves are attended to anyway. So the attention from a move to each
+earlier move of its piece is set against what moves of other pieces of that side get at the same distance; the ratio is
+the lift, 1 where a head does not care which piece it was.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import chess
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chesslm import boards
+from chesslm.eval.intervals import Bootstrap, of_resamples
+from chesslm.eval.results import Metric, Metrics, Result
+from chesslm.eval.scorers import batches, padded
+from chesslm.inside.residual import n_layers
+from chesslm.loader import cut_game
+from chesslm.model import LoadedModel
+from chesslm.tokenizer import Role
+
+GAMES = 200
+"""Games at most to choose a head by, and to measure it on."""
+FURTHEST = 60
+"""Own moves back that are looked at; of those further away there are few, and hardly any attention is on them."""
+BATCH_TOKENS = 2048
+"""All weights of a batch are held at once: 100 MB for 8 layers of 8 heads and games of 100 tokens."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Attention from moves to earlier ones of the same side, by game and distance.
+
+    Attributes:
+        same, other: on moves of the same piece and of others, (games, FURTHEST, layers, heads).
+        n_same, n_other: pairs of moves, (games, FURTHEST).
+    """
+
+    same: Floats
+    other: Floats
+    n_same: Floats
+    n_other: Floats
+
+    def lifts(self, weights: NDArray[np.floating[Any]]) -> Floats:
+        """Lift of each head, (R, layers, heads), with games as often as ``weights`` (R, games) says.
+
+        Not a number where no piece moves twice.
+        """
+        n_same, n_other = weights @ self.n_same, weights @ self.n_other
+        other = np.tensordot(weights, self.other, 1)
+        # At a distance that only moves of the same piece have, nothing can be expected.
+        known = n_other > 0
+        expected = np.where(known[..., None, None], other / np.maximum(n_other, 1)[..., None, None], 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            there = np.einsum("rd,rdlh->rlh", known, np.tensordot(weights, self.same, 1))
+            return there / np.einsum("rd,rdlh->rlh", n_same * known, expected)
+
+
+def movers(codes: boards.MoveCodes) -> NDArray[np.int64]:
+    """Which piece made each move, (plies,): a piece is known by its first square; castling is the king's move."""
+    board, piece_on = chess.Board(), {square: square for square in chess.SQUARES}
+    found = []
+    for move in boards.to_moves(codes):
+        if board.is_castling(move):
+            rank = chess.square_rank(move.from_square)
+            short = move.to_square > move.from_square
+            rook = chess.square(7 if short else 0, rank)
+            piece_on[chess.square(5 if short else 3, rank)] = piece_on[rook]
+        piece = piece_on[move.from_square]
+        piece_on[move.to_square] = piece
+        found.append(piece)
+        board.push(move)
+    return np.array(found, np.int64)
+
+
+def sums_of(attention: NDArray[np.floating[Any]], mover: NDArray[np.int64]) -> Sums:
+    """What one game adds.
+
+    Args:
+        attention: from the end of each move to all tokens of each other one, (layers, heads, P, P).
+        mover: of each move (``movers``), (P,).
+    """
+    layers, heads, plies, _ = attention.shape
+    same, other = (np.zeros((1, FURTHEST, layers, heads)) for _ in range(2))
+    n_same, n_other = (np.zeros((1, FURTHEST)) for _ in range(2))
+    for back in range(1, min(FURTHEST, (plies - 1) // 2) + 1):
+        at = np.diagonal(attention, -2 * back, 2, 3)
+        is_same = mover[2 * back :] == mover[: plies - 2 * back]
+        same[0, back - 1], other[0, back - 1] = at[..., is_same].sum(-1), at[..., ~is_same].sum(-1)
+        n_same[0, back - 1], n_other[0, back - 1] = is_same.sum(), (~is_same).sum()
+    return Sums(same, other, n_same, n_other)
+
+
+def attention_of(loaded: LoadedModel, games: Sequence[boards.MoveCodes]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """A game's number, and its attention from the end of each move to all tokens of each other one.
+
+    Args:
+        loaded: the model.
+        games: their moves; what comes is by length.
+
+    Yields:
+        The number, and (layers, heads, P, P) for the P moves that the model can see. Nothing if it has no attention.
+    """
+    tokenizer, model = loaded.tokenizer, loaded.model
+    encoded = [cut_game(tokenizer.encode(codes), loaded.context) for codes in games]
+    usual: Any = model.config._attn_implementation  # pyright: ignore[reportPrivateUsage]
+    try:
+        # The other ways to attend never have the weights.
+        model.set_attn_implementation("eager")
+        for batch in batches([len(game) for game in encoded], BATCH_TOKENS):
+            ids_BT = padded([encoded[i].ids for i in batch], tokenizer.bos).to(loaded.device)
+            with torch.inference_mode(), loaded.autocast():
+                found = model.base_model(input_ids=ids_BT, use_cache=False, output_attentions=True).attentions or ()
+            if len(found) != n_layers(loaded) or any(each is None for each in found):
+                return
+            for row, i in enumerate(batch):
+                game = encoded[i]
+                weights = torch.stack([layer[row] for layer in found]).float().cpu().numpy()
+                (ends,) = np.nonzero(game.role & Role.MOVE_ENDS)
+                of_move = (game.ply[None] == np.arange(len(ends))[:, None]).astype(np.float32)
+                yield i, weights[..., ends, : len(game)] @ of_move.T
+    finally:
+        model.set_attn_implementation(usual)
+
+
+def total(loaded: LoadedModel, games: Sequence[boards.MoveCodes]) -> Sums | None:
+    """The sums of some games, in their order; None if the model has no attention."""
+    found: dict[int, Sums] = {}
+    for game, attention in attention_of(loaded, games):
+        found[game] = sums_of(attention, movers(games[game])[: attention.shape[-1]])
+    if not found:
+        return None
+    each = [found[game] for game in range(len(games))]
+    return Sums(
+        *(np.concatenate([getattr(of, name) for of in each]) for name in ("same", "other", "n_same", "n_other"))
+    )
+
+
+def attention(
+    loaded: LoadedModel,
+    fresh: LoadedModel,
+    validation: Sequence[boards.MoveCodes],
+    test: Sequence[boards.MoveCodes],
+    seed: int,
+) -> Result:
+    """How much more attention the earlier moves of the same piece get than others, head by head.
+
+    Args:
+        loaded: the model.
+        fresh: one of the same shape that has learned nothing.
+        validation: games to choose the main figure's head by.
+        test: games to measure on.
+        seed: of the intervals.
+
+    Returns:
+        Without metrics if the model has no attention, or no piece moves twice.
+    """
+    over = Bootstrap(min(len(test), GAMES), seed)
+    metrics: Metrics = {}
+    by: dict[str, Metrics] = {}
+    for model, key in ((loaded, "attention_lift"), (fresh, "attention_lift_random_weights")):
+        choosing, sums = total(model, validation[:GAMES]), total(model, test[:GAMES])
+        if choosing is None or sums is None:
+            return Result({})
+        (chances,) = choosing.lifts(np.ones((1, len(choosing.same))))
+        (values,), resampled = sums.lifts(np.ones((1, over.games))), sums.lifts(over.weights)
+        if not (np.isfinite(chances).any() and np.isfinite(values).all()):
+            return Result({})
+        pairs, games = int(sums.n_same.sum()), int((sums.n_same.sum(1) > 0).sum())
+
+        def lift(
+            layer: int,
+            head: int,
+            values: Floats = values,
+            resampled: Floats = resampled,
+            n: int = pairs,
+            g: int = games,
+        ) -> Metric:
+            return of_resamples(float(values[layer, head]), resampled[:, layer, head], n, g, rate=False)
+
+        layer, head = np.unravel_index(int(np.nanargmax(chances)), chances.shape)
+        metrics[key] = lift(int(layer), int(head))
+        if model is loaded:
+            by = {f"layer {i + 1}, head {j + 1}": {"attention_lift": lift(i, j)} for i, j in np.ndindex(values.shape)}
+    return Result(metrics, {"head": by})

@@ -1,0 +1,63 @@
+"""What was fitted to a model, beside it: ``probe/NAME.safetensors`` with its facts in ``probe/NAME.json``."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chesslm import files
+from chesslm.errors import InputError
+
+FOLDER = "probe"
+"""Of a checkpoint, where it lies."""
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def save(folder: Path, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+    """Write arrays in half precision, and what is known of them.
+
+    Args:
+        folder: of the checkpoint.
+        name: of both files.
+        arrays: by their names.
+        about: plain JSON.
+    """
+    from safetensors.numpy import save as packed
+
+    place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    with files.atomic(place / f"{name}.safetensors") as path:
+        # Not save_file, whose files nobody else may read.
+        path.write_bytes(packed({key: np.ascontiguousarray(each, np.float16) for key, each in arrays.items()}))
+    with files.atomic(place / f"{name}.json") as path:
+        path.write_text(json.dumps({"model": files.sha256(folder / "model.safetensors"), **about}, indent=1) + "\n")
+
+
+def load(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]] | None:
+    """Arrays by their names, and what is known of them; None if there are none.
+
+    Raises:
+        InputError: they were made for other weights, or cannot be read.
+    """
+    from safetensors.numpy import load_file
+
+    place = folder / FOLDER
+    if not (place / f"{name}.json").is_file():
+        return None
+    about = files.read_json(place / f"{name}.json")
+    if about.get("model") != files.sha256(folder / "model.safetensors"):
+        raise InputError(f"{place}: made for other weights than those of {folder}; make it again with chesslm probe")
+    try:
+        found = load_file(place / f"{name}.safetensors")
+    except (OSError, ValueError) as error:
+        raise unreadable(folder, error) from error
+    return {key: each.astype(np.float32) for key, each in found.items()}, about
+
+
+def unreadable(folder: Path, error: Exception) -> InputError:
+    """What to say of files that are not what they should be."""
+    return InputError(f"{folder / FOLDER}: not a readable probe ({error}); make it again with chesslm probe")
