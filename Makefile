@@ -2,13 +2,14 @@
 #   make demo    learn chess from games, measure it, write a report
 #   make check   format, lint, types, tests: exactly what CI runs
 #   make soak    the tests that take a small sample of something, with all of it
+#   make interp  whether TransformerLens and nnsight load our checkpoints, in an environment of its own
 # Both set up .venv first, once, and again when the pins change.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo check soak format tools
+.PHONY: demo check soak interp format tools
 
 demo: $(READY)
 	$(BIN)/chesslm demo
@@ -21,6 +22,13 @@ check: $(READY) tools
 
 soak: $(READY) tools
 	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py tests/test_cli.py
+
+# They bring some fifty packages, so they are no part of the check.
+interp:
+	$(PYTHON) -m venv .venv-interp
+	.venv-interp/bin/pip install -q torch==2.13.0
+	.venv-interp/bin/pip install -q -e '.[interp]' pytest
+	.venv-interp/bin/pytest --noconftest tests/test_interp.py
 
 format: $(READY)
 	$(BIN)/ruff format .

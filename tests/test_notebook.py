@@ -1,4 +1,4 @@
-"""The functions for notebooks, and docs/interp.md, whose Python runs."""
+"""The functions for notebooks."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from toy import toy
 
 from chesslm.errors import InputError
 from chesslm.inside import notebook
-from chesslm.inside.notebook import activations, believed, fit_probe, game, load_model, moves
+from chesslm.inside.notebook import activations, believed, erase, fit_probe, game, load_model, moves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,6 +39,8 @@ def test_a_tiny_model(tiny_model: Path) -> None:
     ]
     with pytest.raises(InputError, match="has no probe"):
         believed(model, "e4 e5")
+    with pytest.raises(InputError, match="has no probe"):
+        erase(model, "e4 e5", "e5")
 
 
 def test_a_planted_board_is_believed() -> None:

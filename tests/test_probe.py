@@ -394,7 +394,14 @@ def test_the_command_keeps_a_probe_that_goes_with_its_weights(
     edited = found["suites"]["edits"]["metrics"]
     assert edited["erase_edited_argmax"]["n"] == edited["swap_edited_argmax_random"]["n"] == 20
     page = (tmp_path / "found.html").read_text()
-    for words in ("Squares found, by layer", "Castling rights", "random weights", " wrong<", "A piece erased", "by dose"):
+    for words in (
+        "Squares found, by layer",
+        "Castling rights",
+        "random weights",
+        " wrong<",
+        "A piece erased",
+        "by dose",
+    ):
         assert words in page, words
     assert page.count('class="board"') == 2 * 12
     about = json.loads((folder / "probe" / "board.json").read_text())

@@ -5,6 +5,7 @@ hidden = activations(model, "e4 e5 Nf3 Nc6", layer=3)
 print(believed(model, "e4 e5 Nf3 Nc6"))
 probe = fit_probe(model, games, layer=3)
 moves(model, "e4 e5 Nf3", patch={3: hidden[-1]})
+erase(model, "e4 e5 Nf3", "e5")
 """
 
 import re
@@ -19,6 +20,7 @@ from chesslm.errors import InputError
 from chesslm.eval.asking import Question, ask
 from chesslm.eval.results import Idea
 from chesslm.eval.scorers import ModelScorer
+from chesslm.inside import edits
 from chesslm.inside import probe as probes
 from chesslm.inside.activations import Floats, capture
 from chesslm.inside.edits import PushedScorer, Vector, key_of
@@ -27,7 +29,7 @@ from chesslm.inside.probe import BoardProbe
 from chesslm.inside.truths import CODES
 from chesslm.model import LoadedModel, load_model
 
-__all__ = ["activations", "believed", "fit_probe", "game", "load_model", "moves"]
+__all__ = ["activations", "believed", "erase", "fit_probe", "game", "load_model", "moves"]
 
 Game = str | boards.MoveCodes
 """Moves as text (``game``) or as codes."""
@@ -79,9 +81,7 @@ def believed(model: LoadedModel, moves: Game, probe: BoardProbe | None = None) -
     Raises:
         InputError: there is none.
     """
-    probe = probe or probes.load(Path(model.path))
-    if probe is None:
-        raise InputError(f"{model.path} has no probe; make one with chesslm probe, or give one of fit_probe")
+    probe = probe or _probe(model)
     (positions,) = capture(model, [game(moves)], [probe.layer])
     pieces, _ = probe.believed(positions.hidden[0][-1:], positions.white[-1:])
     board = chess.BaseBoard(None)
@@ -108,3 +108,28 @@ def moves(model: LoadedModel, moves: Game, n: int = 5, patch: Mapping[int, Float
     asked = PushedScorer(scorer, {key_of(model.tokenizer, codes): patch}, list(patch), put) if patch else scorer
     (answer,) = ask(asked, [codes], [Question(0, len(codes), np.zeros(0, np.uint16), n)])
     return answer.ideas[:n]
+
+
+def erase(model: LoadedModel, moves: Game, square: str, n: int = 5) -> tuple[Idea, ...]:
+    """The moves that a model finds likeliest once the piece on a square is gone from the board that it believes in.
+
+    Args:
+        model: with what ``chesslm probe --edit`` found beside it.
+        moves: at least one.
+        square: such as e4; of either side, where it believes a piece other than a king to stand.
+        n: how many moves, the greedy one first; whether they are legal is told of the board as it is.
+
+    Raises:
+        InputError: nothing that it takes lies beside the model, or no such piece.
+    """
+    probe, editor = _probe(model), edits.load(Path(model.path))
+    if editor is None:
+        raise InputError(f"{model.path} cannot be edited; chesslm probe --edit finds out how")
+    return edits.erased(model, probe, editor, game(moves), chess.parse_square(square), n)
+
+
+def _probe(model: LoadedModel) -> BoardProbe:
+    probe = probes.load(Path(model.path))
+    if probe is None:
+        raise InputError(f"{model.path} has no probe; make one with chesslm probe, or give one of fit_probe")
+    return probe
