@@ -33,8 +33,9 @@ def games() -> list[MoveCodes]:
 def planted(games: list[MoveCodes]) -> tuple[LoadedModel, dict[int, Directions]]:
     """The toy network, and what its layers' probes say."""
     loaded = toy()
-    fitted, moments = fit_layers(loaded, part_of(games[:50]), part_of(games[50:55]))
-    return loaded, {each.layer: directions(moments, each.layer, each.weights[BOARD.name]) for each in fitted[1:]}
+    fitted = fit_layers(loaded, part_of(games[:50]), part_of(games[50:55]))
+    probes = fitted.probes[1:]
+    return loaded, {each.layer: directions(fitted.moments, each.layer, each.weights[BOARD.name]) for each in probes}
 
 
 @pytest.mark.parametrize("kind", KINDS)

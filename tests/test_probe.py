@@ -18,14 +18,15 @@ from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
 from chesslm.eval.games import sample_games
 from chesslm.eval.intervals import Bootstrap
-from chesslm.inside import controls, editing, edits
+from chesslm.inside import controls, editing, edits, iterated
 from chesslm.inside import probe as probes
 from chesslm.inside.activations import capture
-from chesslm.inside.iterated import Sample, logistic, network
-from chesslm.inside.layers import best_layer, fit_layers, measure_layers
-from chesslm.inside.linear import Moments, Part, discriminant, one_hot, part_of, regression, scores
+from chesslm.inside.iterated import logistic, network
+from chesslm.inside.layers import fit_layers, measure_layers
+from chesslm.inside.linear import Moments, Part, discriminant, one_hot, part_of, read, regression, scores
 from chesslm.inside.measure import Found, auc, by_piece, by_ply, explained, of_board
 from chesslm.inside.residual import blocks, hooked
+from chesslm.inside.samples import Drawing, Sample, sample
 from chesslm.inside.truths import BOARD, CODES, Question, mine, pieces_of, truths_of
 from chesslm.model import load_model
 from chesslm.tokenizer import Role
@@ -144,8 +145,9 @@ def test_a_model_whose_blocks_cannot_be_found() -> None:
 def test_a_planted_board_is_found_at_its_layer(parts: tuple[Part, Part, Part]) -> None:
     train, validation, test = parts
     loaded = toy()
-    layers, _ = fit_layers(loaded, train, validation)
-    assert [probe.layer for probe in layers] == [0, 1, 2] and best_layer(layers) == 2
+    fitted = fit_layers(loaded, train, validation)
+    layers = fitted.probes
+    assert [probe.layer for probe in layers] == [0, 1, 2] and fitted.best == 2
     over = Bootstrap(len(test.codes), 1)
     measured = {layer: each.metrics for layer, each in measure_layers(loaded, layers, test, over).items()}
     # A piece on a square where it never stood in 40 games is not known.
@@ -155,7 +157,7 @@ def test_a_planted_board_is_found_at_its_layer(parts: tuple[Part, Part, Part]) -
     assert measured[2]["side_auc"].value > 0.999 and measured[2]["castling_auc"].value > 0.9
     assert measured[1]["side_auc"].value == pytest.approx(0.5, abs=0.1) and measured[1]["material_r2"].value < 0.1
     assert "white_elo_r2" not in measured[2]
-    fitting, choosing = (probes.sample(loaded, part, 2) for part in (train, validation))
+    fitting, choosing = (sample(loaded, part, 2) for part in (train, validation))
     probe = probes.fit(fitting, choosing)
     deep = network(fitting, choosing, BOARD.answers, probe.weight, seed=1)
     (known,) = probes.ask(loaded, train, [probe])
@@ -169,16 +171,32 @@ def test_a_planted_board_is_found_at_its_layer(parts: tuple[Part, Part, Part]) -
     assert sure == pytest.approx((chances / chances.sum(-1, keepdims=True)).max(-1), rel=1e-4)
 
 
+def test_positions_are_drawn_from_all_games(parts: tuple[Part, Part, Part]) -> None:
+    train, loaded = parts[0], toy()
+    total = sum(map(len, train.truths))
+    every, some = sample(loaded, train, 2), sample(loaded, train, 2, most=300)
+    assert len(every.labels) == total and len(some.labels) == 300
+    assert np.array_equal(some.hidden, sample(loaded, train, 2, most=300).hidden)
+    # Each with its own board: of all positions there are some rows, in their order.
+    row = {labels.tobytes() + hidden.tobytes() for labels, hidden in zip(every.labels, every.hidden, strict=True)}
+    assert all(a.tobytes() + b.tobytes() in row for a, b in zip(some.labels, some.hidden, strict=True))
+    drawing = Drawing(train, [0, 1, 2], 300, 1)
+    for block in read(loaded, train, [0, 1, 2]):
+        drawing.take(block)
+    drawn = drawing.samples()
+    assert np.array_equal(drawn.at(2).hidden, some.hidden) and np.array_equal(drawn.labels, some.labels)
+
+
 def test_where_nothing_is_the_probe_finds_the_base_rate(parts: tuple[Part, Part, Part]) -> None:
     train, validation, test = parts
     labels = np.concatenate([BOARD.labels(truths) for truths in test.truths])
     base = np.mean([np.bincount(labels[:, square]).max() / len(labels) for square in range(64)])
     empty, full = toy(signal=0.0), toy()
-    samples = [probes.sample(full, part, 2) for part in (train, validation)]
+    samples = [sample(full, part, 2) for part in (train, validation)]
     shuffled = controls.shuffled(samples[0], seed=1)
     assert np.array_equal(np.bincount(shuffled.labels.ravel()), np.bincount(samples[0].labels.ravel()))
     for loaded, probe in (
-        (empty, probes.fit(probes.sample(empty, train, 2), probes.sample(empty, validation, 2))),
+        (empty, probes.fit(sample(empty, train, 2), sample(empty, validation, 2))),
         (full, probes.fit(shuffled, samples[1])),
     ):
         (found,) = probes.ask(loaded, test, [probe])
@@ -192,7 +210,7 @@ def test_ratings_are_found_where_games_have_them(games: list[MoveCodes]) -> None
     whole = part_of(games)
     train, test = (Part(whole.codes[some], whole.truths[some], elo[some]) for some in (slice(0, 40), slice(40, 60)))
     loaded = toy()
-    measured = measure_layers(loaded, fit_layers(loaded, train, test)[0], test, Bootstrap(20, 1))[2].metrics
+    measured = measure_layers(loaded, fit_layers(loaded, train, test).probes, test, Bootstrap(20, 1))[2].metrics
     assert "black_elo_r2" not in measured
     found = measured["white_elo_r2"]
     assert found.n == sum(len(codes) for codes in test.codes[1::2])
@@ -280,9 +298,10 @@ def test_the_regression_is_that_of_scikit_learn() -> None:
         assert found == pytest.approx(theirs.predict(sample.hidden), abs=1e-3)
 
 
-def test_the_logistic_regression_is_that_of_scikit_learn() -> None:
+def test_the_logistic_regression_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.linear_model import LogisticRegression
 
+    monkeypatch.setattr(iterated, "MOST", 1000)
     train = clouds(1, 3000)
     # Judged by the very positions it is fitted on, it goes on to the end, where scikit-learn ends without a penalty.
     found = scores(logistic(train, train, 4), train.hidden).reshape(-1, 3, 4)

@@ -13,6 +13,7 @@ from chesslm import boards, parallel
 from chesslm.inside import probe as probes
 from chesslm.inside.linear import Part, part_of
 from chesslm.inside.probe import BoardProbe
+from chesslm.inside.samples import sample
 from chesslm.inside.tracking import Believed, legal_on, moved, scattered, tracking, with_pieces
 from chesslm.inside.truths import Truths, pieces_of, truths_of
 from chesslm.model import LoadedModel
@@ -36,7 +37,7 @@ def probe_of(loaded: LoadedModel, parts: tuple[Part, Part, Part], blind: Sequenc
         return replace(truths, pieces=pieces)
 
     told = [replace(part, truths=list(map(seen, part.truths))) for part in parts[:2]]
-    train, validation = (probes.sample(loaded, part, 2) for part in told)
+    train, validation = (sample(loaded, part, 2) for part in told)
     return probes.fit(train, validation)
 
 

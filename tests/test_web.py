@@ -42,10 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = checkpoint(tmp_path_factory.mktemp("web") / "fresh")
     games = [random_game(number, plies=40) for number in range(24)]
     loaded = load_model(str(folder), device="cpu", precision="fp32")
-    train, validation = (probes.sample(loaded, part_of(some), 2) for some in (games[:20], games[20:]))
-    probes.save(probes.fit(train, validation), folder, {})
-    layers, moments = fit_layers(loaded, part_of(games[:20]), part_of(games[20:]))
-    ways = {each.layer: edits.directions(moments, each.layer, each.weights[BOARD.name]) for each in layers[1:]}
+    fitted = fit_layers(loaded, part_of(games[:20]), part_of(games[20:]))
+    probes.save(probes.fit(fitted.train.at(2), fitted.validation.at(2)), folder, {})
+    ways = {
+        each.layer: edits.directions(fitted.moments, each.layer, each.weights[BOARD.name]) for each in fitted.probes[1:]
+    }
     edits.save(edits.Editor(ways, 1.0), folder)
     return folder
 

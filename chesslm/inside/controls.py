@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from chesslm.inside.iterated import Sample
 from chesslm.inside.linear import Part
 from chesslm.inside.measure import Found
+from chesslm.inside.samples import Sample
 from chesslm.inside.truths import BOARD
 from chesslm.model import LoadedModel
 

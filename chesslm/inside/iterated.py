@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 
 from chesslm.inside.activations import Floats
 from chesslm.inside.linear import scores
-from chesslm.inside.truths import Labels
+from chesslm.inside.samples import Sample
 
 HIDDEN = 256
 """Units of the network."""
@@ -28,21 +28,6 @@ CHUNK = 8192
 
 Forward = Callable[[torch.Tensor, Sequence[torch.Tensor]], torch.Tensor]
 """Whitened activations (P, width) and parameters to scores (P, columns)."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Positions to fit on.
-
-    Attributes:
-        layer: whose activations they are.
-        hidden: the residual stream there, (P, width).
-        labels: the right answers, (P, items).
-    """
-
-    layer: int
-    hidden: Floats
-    labels: Labels
 
 
 @dataclass(frozen=True)

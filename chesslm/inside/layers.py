@@ -19,6 +19,7 @@ from chesslm.inside.activations import Floats
 from chesslm.inside.linear import Block, Moments, Part, discriminant, one_hot, read, regression, scores, whole
 from chesslm.inside.measure import Found, auc, by_ply, explained, of_board
 from chesslm.inside.residual import n_layers
+from chesslm.inside.samples import CHOOSING, MOST, Drawing, Samples
 from chesslm.inside.truths import ABSOLUTE, BOARD, FACTS, Truths
 from chesslm.model import LoadedModel
 
@@ -45,55 +46,72 @@ class LayerProbe:
     right: float
 
 
+class Fitted(NamedTuple):
+    """What was fitted, and on what.
+
+    Attributes:
+        probes: of each layer, the embeddings (layer 0) first.
+        moments: of the games to fit on, those of the board first.
+        train, validation: positions of them at all layers.
+    """
+
+    probes: list[LayerProbe]
+    moments: Moments
+    train: Samples
+    validation: Samples
+
+    @property
+    def best(self) -> int:
+        """The layer where most squares are right on validation games; the first of them."""
+        return max(self.probes, key=lambda probe: probe.right).layer
+
+
 def fit_layers(
-    loaded: LoadedModel, train: Part, validation: Part, advance: Progress = lambda _: None
-) -> tuple[list[LayerProbe], Moments]:
+    loaded: LoadedModel, train: Part, validation: Part, seed: int = 1, advance: Progress = lambda _: None
+) -> Fitted:
     """Fit all probes of all layers, the embeddings (layer 0) too.
 
     Args:
         loaded: the model.
         train, validation: games to fit on and to choose penalties by.
+        seed: of the positions that are kept.
         advance: told of each game read.
-
-    Returns:
-        A probe a layer, and the moments of the games to fit on, those of the board first.
     """
     layers = range(n_layers(loaded) + 1)
-    moments, rated = _moments(loaded, train, layers, advance)
+    fitted_on, chosen_by = Drawing(train, layers, MOST, seed), Drawing(validation, layers, CHOOSING, seed)
+    moments, rated = _moments(loaded, train, layers, fitted_on, advance)
+    for block in read(loaded, validation, layers, advance):
+        chosen_by.take(block)
+    chosen = chosen_by.samples()
     ends = np.cumsum([0, *(question.columns for question in QUESTIONS), 1])
     columns = [slice(start, stop) for start, stop in pairwise(ends.tolist())]
-    tried = [[discriminant(moments, layer, columns[0], BOARD, ridge) for ridge in RIDGES] for layer in layers]
-    right, squares = np.zeros((len(layers), len(RIDGES))), 0
-    for block in read(loaded, validation, layers, advance):
-        labels = BOARD.labels(block.truths)
-        squares += labels.size
-        for layer, n in np.ndindex(right.shape):
-            right[layer, n] += (BOARD.likeliest(scores(tried[layer][n], block.hidden[layer])) == labels).sum()
     found = []
     for layer in layers:
-        ridge = RIDGES[int(right[layer].argmax())]
-        weights = {
+        tried = [discriminant(moments, layer, columns[0], BOARD, ridge) for ridge in RIDGES]
+        hidden = chosen.at(layer).hidden
+        right = [float((BOARD.likeliest(scores(weight, hidden)) == chosen.labels).mean()) for weight in tried]
+        best = int(np.argmax(right))
+        ridge = RIDGES[best]
+        weights = {BOARD.name: tried[best]} | {
             question.name: discriminant(moments, layer, where, question, ridge)
-            for question, where in zip(QUESTIONS, columns, strict=False)
+            for question, where in zip(QUESTIONS[1:], columns[1:], strict=False)
         }
         weights["material"] = regression(moments, layer, columns[-1], ridge)
         if rated.n:
             weights |= {name: regression(rated, layer, slice(n, n + 1), ridge) for n, name in enumerate(RATINGS)}
-        found.append(LayerProbe(layer, weights, right[layer].max() / squares))
-    return found, moments
+        found.append(LayerProbe(layer, weights, right[best]))
+    return Fitted(found, moments, fitted_on.samples(), chosen)
 
 
-def best_layer(probes: Sequence[LayerProbe]) -> int:
-    """The layer where most squares are right on validation games; the first of them."""
-    return max(probes, key=lambda probe: probe.right).layer
-
-
-def _moments(loaded: LoadedModel, train: Part, layers: Sequence[int], advance: Progress) -> tuple[Moments, Moments]:
+def _moments(
+    loaded: LoadedModel, train: Part, layers: Sequence[int], drawing: Drawing, advance: Progress
+) -> tuple[Moments, Moments]:
     """Those of all questions and of the material, and those of the ratings from the positions that have them."""
     width = int(loaded.model.config.hidden_size)
     moments = Moments(len(layers), width, sum(question.columns for question in QUESTIONS) + 1)
     rated = Moments(len(layers), width, len(RATINGS))
     for block in read(loaded, train, layers, advance):
+        drawing.take(block)
         labels = [one_hot(question.labels(block.truths), question.answers) for question in QUESTIONS]
         moments.add(block.hidden, np.concatenate([*labels, block.truths.material[:, None]], axis=1))
         known = np.isfinite(block.elo).all(1)

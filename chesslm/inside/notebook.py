@@ -26,6 +26,7 @@ from chesslm.inside.activations import Floats, capture
 from chesslm.inside.edits import PushedScorer, Vector, key_of
 from chesslm.inside.linear import part_of
 from chesslm.inside.probe import BoardProbe
+from chesslm.inside.samples import sample
 from chesslm.inside.truths import CODES
 from chesslm.model import LoadedModel, load_model
 
@@ -67,7 +68,7 @@ def fit_probe(model: LoadedModel, games: Sequence[Game], layer: int) -> BoardPro
     codes = [game(each) for each in games]
     validation = codes[::VALIDATION]
     train = [each for number, each in enumerate(codes) if number % VALIDATION]
-    return probes.fit(*(probes.sample(model, part_of(some), layer) for some in (train, validation)))
+    return probes.fit(*(sample(model, part_of(some), layer) for some in (train, validation)))
 
 
 def believed(model: LoadedModel, moves: Game, probe: BoardProbe | None = None) -> chess.BaseBoard:

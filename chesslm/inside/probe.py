@@ -17,14 +17,12 @@ from chesslm import boards
 from chesslm.eval.results import Belief
 from chesslm.inside import store
 from chesslm.inside.activations import Floats, capture
-from chesslm.inside.iterated import Sample, logistic
+from chesslm.inside.iterated import logistic
 from chesslm.inside.linear import Block, Part, read, scores, whole
 from chesslm.inside.measure import Found
+from chesslm.inside.samples import Sample
 from chesslm.inside.truths import BOARD, CODES, mine
 from chesslm.model import LoadedModel
-
-MOST = 60_000
-"""Positions that a probe is fitted on by iteration: 15 to 25 s on two cores."""
 
 SHOWN = 12
 """Positions of a game that is followed."""
@@ -73,17 +71,6 @@ class BoardProbe:
         found -= found.max(-1, keepdims=True)
         likeliest = found.argmax(-1).astype(np.int8)
         return mine(likeliest, white), 1 / np.exp(found).sum(-1)
-
-
-def sample(loaded: LoadedModel, part: Part, layer: int, seed: int = 1) -> Sample:
-    """Positions of some games at one layer with what stands where: all of them, or ``MOST`` drawn at random."""
-    blocks = list(read(loaded, part, [layer]))
-    hidden = np.concatenate([block.hidden[0] for block in blocks])
-    labels = np.concatenate([BOARD.labels(block.truths) for block in blocks])
-    if len(labels) > MOST:
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:MOST])
-        hidden, labels = hidden[chosen], labels[chosen]
-    return Sample(layer, hidden, labels)
 
 
 def fit(train: Sample, validation: Sample) -> BoardProbe:

@@ -23,10 +23,11 @@ from chesslm.inside import probe as probes
 from chesslm.inside.editing import edit as edit_board
 from chesslm.inside.heads import attention
 from chesslm.inside.iterated import network
-from chesslm.inside.layers import LayerFigures, LayerProbe, best_layer, fit_layers, measure_layers
-from chesslm.inside.linear import Moments, Part
+from chesslm.inside.layers import Fitted, LayerFigures, fit_layers, measure_layers
+from chesslm.inside.linear import Part
 from chesslm.inside.measure import Found, by_piece, by_ply, of_board
 from chesslm.inside.patching import patching
+from chesslm.inside.samples import Sample
 from chesslm.inside.tracking import tracking
 from chesslm.inside.truths import BOARD, truths_of_games
 from chesslm.model import LoadedModel, load_model
@@ -56,16 +57,9 @@ class Parts:
 
 
 class Layers(NamedTuple):
-    """What all layers of a model know.
+    """What all layers of a model know: their probes, and their figures by kind of games and layer."""
 
-    Attributes:
-        probes: of each, the embeddings first.
-        moments: of the games to fit on.
-        figures: by kind of games and layer.
-    """
-
-    probes: list[LayerProbe]
-    moments: Moments
+    fitted: Fitted
     figures: dict[str, dict[int, LayerFigures]]
 
 
@@ -127,7 +121,7 @@ def probe(
         parts = _parts(chosen, seed, pool)
         loaded = load_model(path, notation, device, precision="fp32")
         over = {kind: Bootstrap(len(part.codes), seed) for kind, part in parts.test.items()}
-        layers = _layers(loaded, parts, over, shown)
+        layers = _layers(loaded, parts, over, seed, shown)
         fresh = controls.random_weights(loaded, seed)
         fitted, results = _measure(loaded, fresh, layers, parts, over, seed, shown)
         for kind, part in parts.test.items():
@@ -193,24 +187,22 @@ def _measure(
     shown: Bars,
 ) -> tuple[probes.BoardProbe, dict[str, Result]]:
     """The board probe at the best layer, and the suites ``probe``."""
-    layers_fresh = _layers(fresh, parts, over, shown)
-    best, best_fresh = best_layer(layers.probes), best_layer(layers_fresh.probes)
+    layers_fresh = _layers(fresh, parts, over, seed, shown)
+    best, best_fresh = layers.fitted.best, layers_fresh.fitted.best
 
-    def samples(model: LoadedModel, layer: int) -> tuple[probes.Sample, probes.Sample]:
-        train, validation = (probes.sample(model, part, layer, seed) for part in (parts.train, parts.validation))
-        return train, validation
+    def samples(of: Layers, layer: int) -> tuple[Sample, Sample]:
+        return of.fitted.train.at(layer), of.fitted.validation.at(layer)
 
     shown.bar(f"fitting the board at layer {best}", None)
-    train, validation = samples(loaded, best)
+    train, validation = samples(layers, best)
     linear = probes.fit(train, validation)
     asked: dict[str, tuple[LoadedModel, probes.Answering]] = {LINEAR: (loaded, linear)}
     shown.bar(f"fitting a network at layer {best}", None)
     asked[NETWORK] = loaded, network(train, validation, BOARD.answers, linear.weight, seed)
     shown.bar("fitting the controls", None)
     asked["shuffled labels"] = loaded, probes.fit(controls.shuffled(train, seed), validation)
-    del train, validation
-    asked["embeddings"] = loaded, probes.fit(*samples(loaded, 0))
-    asked["random weights"] = fresh, probes.fit(*samples(fresh, best_fresh))
+    asked["embeddings"] = loaded, probes.fit(*samples(layers, 0))
+    asked["random weights"] = fresh, probes.fit(*samples(layers_fresh, best_fresh))
     results = {}
     for kind, test in parts.test.items():
         found: dict[str, Found] = {}
@@ -236,12 +228,14 @@ def _measure(
     return linear, results
 
 
-def _layers(loaded: LoadedModel, parts: Parts, over: Mapping[str, Bootstrap], shown: Bars) -> Layers:
+def _layers(loaded: LoadedModel, parts: Parts, over: Mapping[str, Bootstrap], seed: int, shown: Bars) -> Layers:
     total = sum(len(part.codes) for part in (parts.train, parts.validation, *parts.test.values()))
     advance = shown.bar(f"reading the layers of {loaded.name}", total)
-    fitted, moments = fit_layers(loaded, parts.train, parts.validation, advance)
-    figures = {kind: measure_layers(loaded, fitted, test, over[kind], advance) for kind, test in parts.test.items()}
-    return Layers(fitted, moments, figures)
+    fitted = fit_layers(loaded, parts.train, parts.validation, seed, advance)
+    tests = parts.test.items()
+    return Layers(
+        fitted, {kind: measure_layers(loaded, fitted.probes, test, over[kind], advance) for kind, test in tests}
+    )
 
 
 def _edit(
@@ -249,14 +243,12 @@ def _edit(
 ) -> tuple[dict[str, Result], edits.Editor]:
     """The suites ``edits`` and ``patching``, and how to edit."""
     # An edit of the embeddings would be one of the last move, which stands there for all to read.
-    ways = {
-        each.layer: edits.directions(layers.moments, each.layer, each.weights[BOARD.name]) for each in layers.probes[1:]
-    }
+    probes_of, moments = layers.fitted.probes, layers.fitted.moments
+    ways = {each.layer: edits.directions(moments, each.layer, each.weights[BOARD.name]) for each in probes_of[1:]}
     edited, editor = edit_board(loaded, ways, parts.validation, parts.test, seed, shown)
     results = {f"edits{kind}": result for kind, result in edited.items()}
-    best = best_layer(layers.probes)
     for kind, part in parts.test.items():
         shown.bar("patching", None)
         pairs = make_pairs(part.codes, seed, pool)
-        results[f"patching{kind}"] = patching(loaded, pairs, best, len(part.codes), seed)
+        results[f"patching{kind}"] = patching(loaded, pairs, layers.fitted.best, len(part.codes), seed)
     return results, editor
