@@ -11,7 +11,7 @@ from random_games import random_game, san_game
 
 from chesslm import boards
 from chesslm.inside import controls
-from chesslm.inside.heads import FURTHEST, Sums, attention, attention_of, movers, sums_of
+from chesslm.inside.heads import FURTHEST, RANGES, Sums, attention, attention_of, movers, sums_of
 from chesslm.model import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,15 +33,17 @@ def test_a_piece_is_known_by_its_first_square() -> None:
             assert first.piece_type in (there.piece_type, chess.PAWN)
 
 
-def planted(follows: float, decay: float = 0.9) -> Sums:
-    """Games in which the first head falls off with the distance, and the second one follows pieces besides."""
+def planted(follows: float, decay: float) -> Sums:
+    """Games in which the first head falls off with the distance, the second one follows pieces besides, and the third
+    looks at all moves alike."""
     each = []
     for number in range(12):
         mover = movers(random_game(number, plies=50))
         back = np.arange(50)[:, None] - np.arange(50)
         near = np.where(back > 0, decay**back, 0)
         same = 1 + (follows - 1) * (mover[:, None] == mover)
-        each.append(sums_of(np.stack([near, near * same])[None], mover))
+        alike = np.where(back > 0, 1 / np.arange(1, 51)[:, None], 0)
+        each.append(sums_of(np.stack([near, near * same, alike])[None], mover))
     return Sums(
         *(np.concatenate([getattr(of, name) for of in each]) for name in ("same", "other", "n_same", "n_other"))
     )
@@ -50,17 +52,19 @@ def planted(follows: float, decay: float = 0.9) -> Sums:
 def test_what_is_near_is_no_lift() -> None:
     for decay in (0.6, 0.99):
         ((lifts,),) = planted(3.0, decay).lifts(np.ones((1, 12)))
-        assert lifts == pytest.approx([1, 3], rel=1e-6)
-    resampled = planted(3.0).lifts(np.random.default_rng(1).multinomial(12, np.full(12, 1 / 12), 20).astype(float))
-    assert resampled.shape == (20, 1, 2) and resampled[:, 0, 1] == pytest.approx(3.0)
+        assert lifts == pytest.approx([1, 3, 1], rel=0.02)
+        assert lifts[:2] == pytest.approx([1, 3], rel=1e-5)
+    resampled = planted(3.0, 0.9).lifts(np.random.default_rng(1).multinomial(12, np.full(12, 1 / 12), 20).astype(float))
+    assert resampled.shape == (20, 1, 3) and resampled[:, 0, 1] == pytest.approx(3.0, rel=1e-5)
 
 
 def test_pairs_are_counted_by_hand() -> None:
     codes = san_game("e4 d5 Nf3 Nc6 Ng1 Nb8")
     sums = sums_of(np.ones((1, 1, 6, 6)), movers(codes))
     # One back: e4-Nf3 and d5-Nc6 of others, Nf3-Ng1 and Nc6-Nb8 of the same; two back: of others alone.
-    assert sums.n_same[0, :3].tolist() == [2, 0, 0] and sums.n_other[0, :3].tolist() == [2, 2, 0]
-    assert sums.same.shape == (1, FURTHEST, 1, 1) and sums.same.sum() == 2 and sums.other.sum() == 4
+    by_distance = [n.reshape(FURTHEST, -1).sum(1)[:3].tolist() for n in (sums.n_same, sums.n_other)]
+    assert by_distance == [[2, 0, 0], [2, 2, 0]]
+    assert sums.same.shape == (1, FURTHEST * len(RANGES), 1, 1) and sums.same.sum() == 2 and sums.other.sum() == 4
 
 
 @pytest.mark.parametrize("notation", ["uci-move", "pgn-char"])

@@ -1,8 +1,9 @@
 """Attention from a move to the earlier moves of the same piece: which heads follow a piece through a game.
 
-A piece's last move is often a recent one, and recent moves are attended to anyway. So the attention from a move to each
-earlier move of its piece is set against what moves of other pieces of that side get at the same distance; the ratio is
-the lift, 1 where a head does not care which piece it was.
+A piece's last move is often a recent one, and recent moves are attended to anyway; late in a game few pieces are left,
+and attention is shared among many moves. So the attention from a move to each earlier move of its piece is set against
+what moves of other pieces of that side get at the same distance from moves at about the same ply. The ratio is the
+lift, 1 where a head does not care which piece it was.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,16 +31,21 @@ FURTHEST = 60
 BATCH_TOKENS = 2048
 """All weights of a batch are held at once: 100 MB for 8 layers of 8 heads and games of 100 tokens."""
 
-Floats = NDArray[np.float64]
+RANGES = np.unique(np.geomspace(1, 300, 45).astype(int))
+"""First plies of ranges: about 14 % apart, as attention to all moves alike would be."""
+CHUNK = 16
+"""Resamples at once: 140 MB for 64 heads."""
+
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Attention from moves to earlier ones of the same side, by game and distance.
+    """Attention from moves to earlier ones of the same side, by game and cell: a distance and a range of plies.
 
     Attributes:
-        same, other: on moves of the same piece and of others, (games, FURTHEST, layers, heads).
-        n_same, n_other: pairs of moves, (games, FURTHEST).
+        same, other: on moves of the same piece and of others, (games, cells, layers, heads).
+        n_same, n_other: pairs of moves, (games, cells).
     """
 
     same: Floats
@@ -47,19 +53,20 @@ class Sums:
     n_same: Floats
     n_other: Floats
 
-    def lifts(self, weights: NDArray[np.floating[Any]]) -> Floats:
+    def lifts(self, weights: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Lift of each head, (R, layers, heads), with games as often as ``weights`` (R, games) says.
 
         Not a number where no piece moves twice.
         """
-        n_same, n_other = weights @ self.n_same, weights @ self.n_other
-        other = np.tensordot(weights, self.other, 1)
-        # At a distance that only moves of the same piece have, nothing can be expected.
-        known = n_other > 0
-        expected = np.where(known[..., None, None], other / np.maximum(n_other, 1)[..., None, None], 0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            there = np.einsum("rd,rdlh->rlh", known, np.tensordot(weights, self.same, 1))
-            return there / np.einsum("rd,rdlh->rlh", n_same * known, expected)
+        # Where there are moves of the same piece alone nothing can be expected.
+        known = self.n_other.any(0)
+        same, n_same, n_other = self.same[:, known].sum(1), self.n_same[:, known], self.n_other[:, known]
+        found = []
+        for some in np.array_split(weights.astype(np.float32), -(-len(weights) // CHUNK)):
+            mean = np.tensordot(some, self.other[:, known], 1) / np.maximum(some @ n_other, 1)[..., None, None]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found.append(np.tensordot(some, same, 1) / np.einsum("rc,rclh->rlh", some @ n_same, mean))
+        return np.concatenate(found).astype(np.float64)
 
 
 def movers(codes: boards.MoveCodes) -> NDArray[np.int64]:
@@ -87,14 +94,19 @@ def sums_of(attention: NDArray[np.floating[Any]], mover: NDArray[np.int64]) -> S
         mover: of each move (``movers``), (P,).
     """
     layers, heads, plies, _ = attention.shape
-    same, other = (np.zeros((1, FURTHEST, layers, heads)) for _ in range(2))
-    n_same, n_other = (np.zeros((1, FURTHEST)) for _ in range(2))
+    shape = (FURTHEST, len(RANGES), layers, heads)
+    found = [np.zeros(shape, np.float32), np.zeros(shape, np.float32)]
+    counts = [np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)]
+    ranges = np.searchsorted(RANGES, np.arange(plies), "right") - 1
     for back in range(1, min(FURTHEST, (plies - 1) // 2) + 1):
         at = np.diagonal(attention, -2 * back, 2, 3)
         is_same = mover[2 * back :] == mover[: plies - 2 * back]
-        same[0, back - 1], other[0, back - 1] = at[..., is_same].sum(-1), at[..., ~is_same].sum(-1)
-        n_same[0, back - 1], n_other[0, back - 1] = is_same.sum(), (~is_same).sum()
-    return Sums(same, other, n_same, n_other)
+        for which, rows in enumerate((is_same, ~is_same)):
+            in_range = (ranges[2 * back :][rows, None] == np.arange(len(RANGES))).astype(np.float32)
+            found[which][back - 1] = (at[..., rows] @ in_range).transpose(2, 0, 1)
+            counts[which][back - 1] = in_range.sum(0)
+    same, other = (each.reshape(1, -1, layers, heads) for each in found)
+    return Sums(same, other, *(each.reshape(1, -1) for each in counts))
 
 
 def attention_of(loaded: LoadedModel, games: Sequence[boards.MoveCodes]) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -169,23 +181,22 @@ def attention(
         if choosing is None or sums is None:
             return Result({})
         (chances,) = choosing.lifts(np.ones((1, len(choosing.same))))
-        (values,), resampled = sums.lifts(np.ones((1, over.games))), sums.lifts(over.weights)
-        if not (np.isfinite(chances).any() and np.isfinite(values).all()):
+        heads = _metrics(sums, over)
+        if not (heads and np.isfinite(chances).all()):
             return Result({})
-        pairs, games = int(sums.n_same.sum()), int((sums.n_same.sum(1) > 0).sum())
-
-        def lift(
-            layer: int,
-            head: int,
-            values: Floats = values,
-            resampled: Floats = resampled,
-            n: int = pairs,
-            g: int = games,
-        ) -> Metric:
-            return of_resamples(float(values[layer, head]), resampled[:, layer, head], n, g, rate=False)
-
-        layer, head = np.unravel_index(int(np.nanargmax(chances)), chances.shape)
-        metrics[key] = lift(int(layer), int(head))
+        layer, head = np.unravel_index(int(chances.argmax()), chances.shape)
+        metrics[key] = heads[int(layer), int(head)]
         if model is loaded:
-            by = {f"layer {i + 1}, head {j + 1}": {"attention_lift": lift(i, j)} for i, j in np.ndindex(values.shape)}
+            by = {f"layer {i + 1}, head {j + 1}": {key: metric} for (i, j), metric in heads.items()}
     return Result(metrics, {"head": by})
+
+
+def _metrics(sums: Sums, over: Bootstrap) -> dict[tuple[int, int], Metric]:
+    """The lift of each layer and head; nothing if no piece moves twice."""
+    (values,), resampled = sums.lifts(np.ones((1, over.games))), sums.lifts(over.weights)
+    n, games = int(sums.n_same.sum()), int(sums.n_same.any(1).sum())
+    return {
+        (i, j): of_resamples(float(values[i, j]), resampled[:, i, j], n, games, rate=False)
+        for i, j in np.ndindex(values.shape)
+        if np.isfinite(values[i, j])
+    }
