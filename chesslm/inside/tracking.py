@@ -127,7 +127,7 @@ def tracking(
                 f"allowed_{board_of}": over.mean(board.game[rows][labels == value], each[labels == value])
                 for board_of, each in allowed.items()
             }
-            for value in dict.fromkeys(labels.tolist())
+            for value in dict.fromkeys(labels[np.argsort(errors, kind="stable")].tolist())
         }
         for name, labels in (("illegal", kind), ("wrong squares", group))
     }
@@ -198,11 +198,17 @@ def _legal(asked: Sequence[tuple[boards.MoveCodes, int, Codes]]) -> list[bool]:
 
 
 def with_pieces(true: chess.Board, pieces: Codes) -> chess.Board:
-    """A board with other pieces; rights and en passant are kept as far as the pieces for them stand there."""
+    """A board with other pieces; rights and en passant are kept as far as the pieces for them stand there.
+
+    Without a king of the side to move nothing would be a check, and anything allowed: then it stands where it is.
+    """
     board = chess.Board(None)
     board.turn = true.turn
     for square in np.flatnonzero(pieces).tolist():
         board.set_piece_at(square, chess.Piece.from_symbol(CODES[pieces[square]]))
+    king = true.king(true.turn)
+    if board.king(true.turn) is None and king is not None:
+        board.set_piece_at(king, chess.Piece(chess.KING, true.turn))
     board.castling_rights = true.castling_rights
     board.castling_rights = board.clean_castling_rights()
     if true.ep_square is not None:
@@ -213,5 +219,5 @@ def with_pieces(true: chess.Board, pieces: Codes) -> chess.Board:
 
 
 def legal_on(board: chess.Board, move: chess.Move) -> bool:
-    """Whether a move is legal on any board, even one without a king, which then cannot be in check."""
+    """Whether a move is legal on any board, even one that no game leads to."""
     return boards.illegal_kind(board, move) is None
