@@ -35,6 +35,7 @@ SMALLER = {
     "--against random --against": "--against",
     "--port 8000": "--port 0",
     "uci:stockfish": f"uci:{shutil.which('stockfish') or '/usr/games/stockfish'}",
+    "--random 1000 --edit": "--random 20 --limit 20 --edit",
     "--random 1000": "--random 20",
     "--random 100": "--random 5",
     "--limit 200": "--limit 5",
