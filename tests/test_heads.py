@@ -92,11 +92,11 @@ def test_a_model_that_knows_nothing_follows_nothing(tiny_model: Path) -> None:
     loaded = load_model(str(tiny_model), device="cpu", precision="fp32")
     fresh = controls.random_weights(loaded, 1)
     games = [random_game(number, plies=40) for number in range(16)]
-    result = attention(loaded, fresh, games[:6], games[6:], seed=1)
+    result = attention(loaded, fresh, games[:6], {"": games[6:]}, seed=1)[""]
     assert set(result.metrics) == {"attention_lift", "attention_lift_random_weights"}
     none = result.metrics["attention_lift_random_weights"]
     assert none.value == pytest.approx(1, abs=0.2) and none.low and none.high and none.low < none.value < none.high
     heads = loaded.model.config.n_layer * loaded.model.config.n_head
     assert len(result.by["head"]) == heads
     assert result.metrics["attention_lift"] in [each["attention_lift"] for each in result.by["head"].values()]
-    assert attention(loaded, fresh, games[:2], [games[3][:1]], seed=1).metrics == {}
+    assert attention(loaded, fresh, games[:2], {"": [games[3][:1]]}, seed=1)[""].metrics == {}

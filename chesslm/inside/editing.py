@@ -12,7 +12,6 @@ import numpy as np
 from chesslm import boards
 from chesslm.eval.asking import Question, ask
 from chesslm.eval.intervals import Bootstrap
-from chesslm.eval.moves import Progress
 from chesslm.eval.results import Metric, Metrics, Result
 from chesslm.eval.run import Bars
 from chesslm.eval.scorers import ModelScorer
@@ -80,7 +79,6 @@ def choose(
     layers: Mapping[int, Directions],
     cases: Mapping[str, Sequence[Case]],
     seed: int,
-    advance: Progress = lambda _: None,
 ) -> tuple[list[int], float]:
     """The layers and the dose with which most moves are legal on the edited board.
 
@@ -91,18 +89,11 @@ def choose(
         layers: what the probes say, at each layer behind the embeddings.
         cases: of validation games.
         seed: as for ``pushes``.
-        advance: told of cases done.
     """
 
-    def right(where: Sequence[int], dose: float) -> float:
+    def right(where: Sequence[int], dose: float) -> int:
         push = pushes(layers, dose, seed)["edit"]
-        return float(
-            sum(
-                each.edited_greedy
-                for of_kind in cases.values()
-                for each in outcomes(loaded, of_kind, where, push, advance)
-            )
-        )
+        return sum(each.edited_greedy for some in cases.values() for each in outcomes(loaded, some, where, push))
 
     some = [*([layer] for layer in layers), *(list(layers)[i:] for i in range(len(layers) - 1))]
     best = max(some, key=lambda where: right(where, 1.0))
@@ -117,7 +108,6 @@ def measure(
     cases: Mapping[str, Sequence[Case]],
     over: Bootstrap,
     seed: int,
-    advance: Progress = lambda _: None,
 ) -> Result:
     """What edits and their controls do, and the curve of the dose.
 
@@ -129,11 +119,10 @@ def measure(
         cases: of test games.
         over: resamples of those games.
         seed: as for ``pushes``.
-        advance: told of cases done.
     """
 
     def figures(cases: Sequence[Case], push: Push | None) -> Metrics:
-        return _figures(cases, outcomes(loaded, cases, where, push, advance), over)
+        return _figures(cases, outcomes(loaded, cases, where, push), over)
 
     metrics: Metrics = {}
     by: dict[str, dict[str, Metrics]] = {}

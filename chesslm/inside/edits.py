@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from chesslm import boards
 from chesslm.errors import InputError
 from chesslm.eval.asking import Question, ask
-from chesslm.eval.moves import Progress
 from chesslm.eval.results import Idea
 from chesslm.eval.scorers import ModelScorer, TokenTree
 from chesslm.inside import store
@@ -252,7 +251,6 @@ def outcomes(
     cases: Sequence[Case],
     layers: Sequence[int],
     push: Push | None,
-    advance: Progress = lambda _: None,
 ) -> list[Outcome]:
     """What a model does in some cases.
 
@@ -261,14 +259,13 @@ def outcomes(
         cases: no two of one position.
         layers: where it is pushed.
         push: what is added there; None: nothing is.
-        advance: told of cases done.
     """
     plain = ModelScorer(loaded)
     keys = [key_of(loaded.tokenizer, case.codes) for case in cases]
     scorer = PushedScorer(plain, dict(zip(keys, cases, strict=True)), layers, push) if push else plain
     moves = [np.array(sorted(case.true | case.edited), np.uint16) for case in cases]
     questions = [Question(i, len(case.codes), moves[i]) for i, case in enumerate(cases)]
-    answers = ask(scorer, [case.codes for case in cases], questions, advance)
+    answers = ask(scorer, [case.codes for case in cases], questions)
     found = []
     for case, each, answer in zip(cases, moves, answers, strict=True):
         chances = np.exp(np.nan_to_num(answer.log_p, nan=-np.inf))

@@ -6,7 +6,7 @@ what moves of other pieces of that side get at the same distance from moves at a
 lift, 1 where a head does not care which piece it was.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.eval.intervals import Bootstrap, of_resamples
-from chesslm.eval.results import Metric, Metrics, Result
+from chesslm.eval.results import Metric, Result
 from chesslm.eval.scorers import batches, padded
 from chesslm.inside.residual import n_layers
 from chesslm.loader import cut_game
 from chesslm.model import LoadedModel
 from chesslm.tokenizer import Role
 
+MAIN = "attention_lift"
 GAMES = 200
 """Games at most to choose a head by, and to measure it on."""
 FURTHEST = 60
@@ -60,10 +61,11 @@ class Sums:
         """
         # Where there are moves of the same piece alone nothing can be expected.
         known = self.n_other.any(0)
-        same, n_same, n_other = self.same[:, known].sum(1), self.n_same[:, known], self.n_other[:, known]
+        same, other = self.same[:, known].sum(1), self.other[:, known]
+        n_same, n_other = self.n_same[:, known], self.n_other[:, known]
         found = []
         for some in np.array_split(weights.astype(np.float32), -(-len(weights) // CHUNK)):
-            mean = np.tensordot(some, self.other[:, known], 1) / np.maximum(some @ n_other, 1)[..., None, None]
+            mean = np.tensordot(some, other, 1) / np.maximum(some @ n_other, 1)[..., None, None]
             with np.errstate(invalid="ignore", divide="ignore"):
                 found.append(np.tensordot(some, same, 1) / np.einsum("rc,rclh->rlh", some @ n_same, mean))
         return np.concatenate(found).astype(np.float64)
@@ -158,41 +160,47 @@ def attention(
     loaded: LoadedModel,
     fresh: LoadedModel,
     validation: Sequence[boards.MoveCodes],
-    test: Sequence[boards.MoveCodes],
+    test: Mapping[str, Sequence[boards.MoveCodes]],
     seed: int,
-) -> Result:
+) -> dict[str, Result]:
     """How much more attention the earlier moves of the same piece get than others, head by head.
 
     Args:
         loaded: the model.
         fresh: one of the same shape that has learned nothing.
         validation: games to choose the main figure's head by.
-        test: games to measure on.
+        test: games to measure on, by kind.
         seed: of the intervals.
 
     Returns:
-        Without metrics if the model has no attention, or no piece moves twice.
+        By kind of games; without metrics if a model has no attention, or no piece moves twice.
     """
-    over = Bootstrap(min(len(test), GAMES), seed)
-    metrics: Metrics = {}
-    by: dict[str, Metrics] = {}
-    for model, key in ((loaded, "attention_lift"), (fresh, "attention_lift_random_weights")):
-        choosing, sums = total(model, validation[:GAMES]), total(model, test[:GAMES])
-        if choosing is None or sums is None:
-            return Result({})
-        (chances,) = choosing.lifts(np.ones((1, len(choosing.same))))
-        heads = _metrics(sums, over)
-        if not (heads and np.isfinite(chances).all()):
-            return Result({})
-        layer, head = np.unravel_index(int(chances.argmax()), chances.shape)
-        metrics[key] = heads[int(layer), int(head)]
-        if model is loaded:
-            by = {f"layer {i + 1}, head {j + 1}": {key: metric} for (i, j), metric in heads.items()}
-    return Result(metrics, {"head": by})
+    models = {MAIN: loaded, f"{MAIN}_random_weights": fresh}
+    chosen = {key: _most(model, validation[:GAMES]) for key, model in models.items()}
+    results = {}
+    for kind, games in test.items():
+        over = Bootstrap(min(len(games), GAMES), seed)
+        heads = {key: _metrics(total(model, games[:GAMES]), over) for key, model in models.items()}
+        metrics = {key: heads[key][best] for key, best in chosen.items() if best in heads[key]}
+        by = {f"layer {i + 1}, head {j + 1}": {MAIN: metric} for (i, j), metric in heads[MAIN].items()}
+        results[kind] = Result(metrics, {"head": by}) if len(metrics) == len(models) else Result({})
+    return results
 
 
-def _metrics(sums: Sums, over: Bootstrap) -> dict[tuple[int, int], Metric]:
+def _most(model: LoadedModel, games: Sequence[boards.MoveCodes]) -> tuple[int, int] | None:
+    """Layer and head of the greatest lift; None if there are none."""
+    sums = total(model, games)
+    if sums is None:
+        return None
+    (lifts,) = sums.lifts(np.ones((1, len(sums.same))))
+    layer, head = np.unravel_index(int(lifts.argmax()), lifts.shape)
+    return (int(layer), int(head)) if np.isfinite(lifts).all() else None
+
+
+def _metrics(sums: Sums | None, over: Bootstrap) -> dict[tuple[int, int], Metric]:
     """The lift of each layer and head; nothing if no piece moves twice."""
+    if sums is None:
+        return {}
     (values,), resampled = sums.lifts(np.ones((1, over.games))), sums.lifts(over.weights)
     n, games = int(sums.n_same.sum()), int(sums.n_same.any(1).sum())
     return {

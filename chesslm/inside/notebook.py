@@ -27,7 +27,7 @@ from chesslm.inside.edits import PushedScorer, Vector, key_of
 from chesslm.inside.linear import part_of
 from chesslm.inside.probe import BoardProbe
 from chesslm.inside.samples import sample
-from chesslm.inside.truths import CODES
+from chesslm.inside.truths import put
 from chesslm.model import LoadedModel, load_model
 
 __all__ = ["activations", "believed", "erase", "fit_probe", "game", "load_model", "moves"]
@@ -86,8 +86,7 @@ def believed(model: LoadedModel, moves: Game, probe: BoardProbe | None = None) -
     (positions,) = capture(model, [game(moves)], [probe.layer])
     pieces, _ = probe.believed(positions.hidden[0][-1:], positions.white[-1:])
     board = chess.BaseBoard(None)
-    for square in np.flatnonzero(pieces[0]).tolist():
-        board.set_piece_at(square, chess.Piece.from_symbol(CODES[pieces[0][square]]))
+    put(board, pieces[0])
     return board
 
 

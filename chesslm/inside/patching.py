@@ -10,7 +10,6 @@ import numpy as np
 
 from chesslm.eval.asking import Answer, Question, ask
 from chesslm.eval.intervals import Bootstrap
-from chesslm.eval.moves import Progress
 from chesslm.eval.orders import NEAR, SWAPPED, Pair
 from chesslm.eval.results import Metrics, Result
 from chesslm.eval.scorers import ModelScorer, Scorer
@@ -21,9 +20,7 @@ from chesslm.inside.residual import n_layers
 from chesslm.model import LoadedModel
 
 
-def patching(
-    loaded: LoadedModel, pairs: Sequence[Pair], layer: int, games: int, seed: int, advance: Progress = lambda _: None
-) -> Result:
+def patching(loaded: LoadedModel, pairs: Sequence[Pair], layer: int, games: int, seed: int) -> Result:
     """Put the activations of each pair's second game into its first one.
 
     Args:
@@ -32,7 +29,6 @@ def patching(
         layer: of the main figures.
         games: how many they were made from.
         seed: of the intervals.
-        advance: told of games asked about.
 
     Returns:
         By ``layer`` of both kinds, ``none`` being without a patch and ``source`` the second game itself.
@@ -52,10 +48,10 @@ def patching(
             return sources[case][layer] - hidden
 
         plain = ModelScorer(loaded)
-        own = _ask(plain, some, 1, advance)
-        arms = {"none": _ask(plain, some, 0, advance)}
+        own = _ask(plain, some, 1)
+        arms = {"none": _ask(plain, some, 0)}
         for each in layers:
-            arms[str(each)] = _ask(PushedScorer(plain, cases, [each], swap), some, 0, advance)
+            arms[str(each)] = _ask(PushedScorer(plain, cases, [each], swap), some, 0)
         arms["source"] = own
         by[f"layer, {kind}"] = {name: _figures(some, answers, own, over) for name, answers in arms.items()}
         found = by[f"layer, {kind}"]
@@ -74,10 +70,10 @@ def _unlike(pairs: Sequence[Pair], loaded: LoadedModel) -> list[Pair]:
     return list(found.values())
 
 
-def _ask(scorer: Scorer, pairs: Sequence[Pair], which: int, advance: Progress) -> list[Answer]:
+def _ask(scorer: Scorer, pairs: Sequence[Pair], which: int) -> list[Answer]:
     games = [pair.moves[which] for pair in pairs]
     questions = [Question(i, len(codes), pair.either) for i, (codes, pair) in enumerate(zip(games, pairs, strict=True))]
-    return ask(scorer, games, questions, advance)
+    return ask(scorer, games, questions)
 
 
 def _figures(pairs: Sequence[Pair], answers: Sequence[Answer], own: Sequence[Answer], over: Bootstrap) -> Metrics:

@@ -21,7 +21,7 @@ from chesslm.inside.iterated import logistic
 from chesslm.inside.linear import Block, Part, read, scores, whole
 from chesslm.inside.measure import Found
 from chesslm.inside.samples import Sample
-from chesslm.inside.truths import BOARD, CODES, mine
+from chesslm.inside.truths import BOARD, letters, mine
 from chesslm.model import LoadedModel
 
 SHOWN = 12
@@ -101,7 +101,7 @@ def follow(loaded: LoadedModel, codes: boards.MoveCodes, probe: BoardProbe) -> B
     rows = np.unique(plies[plies > 0]) - 1
     return Belief(
         " ".join(move.uci() for move in boards.to_moves(codes)),
-        tuple((int(positions.ply[row]), "".join(CODES[code] for code in pieces[row])) for row in rows),
+        tuple((int(positions.ply[row]), letters(pieces[row])) for row in rows),
     )
 
 

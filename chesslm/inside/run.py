@@ -124,9 +124,11 @@ def probe(
         layers = _layers(loaded, parts, over, seed, shown)
         fresh = controls.random_weights(loaded, seed)
         fitted, results = _measure(loaded, fresh, layers, parts, over, seed, shown)
+        shown.bar("following pieces", None)
+        tests = {kind: part.codes for kind, part in parts.test.items()}
+        followed = attention(loaded, fresh, parts.validation.codes, tests, seed)
         for kind, part in parts.test.items():
-            shown.bar("following pieces", None)
-            results[f"attention{kind}"] = attention(loaded, fresh, parts.validation.codes, part.codes, seed)
+            results[f"attention{kind}"] = followed[kind]
             advance = shown.bar("looking at illegal moves", sum(map(len, part.codes)))
             results[f"tracking{kind}"] = tracking(loaded, fitted, part, seed, pool, advance)
         editor = None

@@ -28,7 +28,7 @@ from chesslm.eval.scorers import ModelScorer
 from chesslm.game import Game
 from chesslm.inside.linear import Part, read
 from chesslm.inside.probe import BoardProbe
-from chesslm.inside.truths import CODES
+from chesslm.inside.truths import CODES, put
 from chesslm.model import LoadedModel
 
 WRONG_SQUARES = {1: "1", 2: "2 to 3", 4: "4 to 7", 8: "8 to 15", 16: "16 and more"}
@@ -204,8 +204,7 @@ def with_pieces(true: chess.Board, pieces: Codes) -> chess.Board:
     """
     board = chess.Board(None)
     board.turn = true.turn
-    for square in np.flatnonzero(pieces).tolist():
-        board.set_piece_at(square, chess.Piece.from_symbol(CODES[pieces[square]]))
+    put(board, pieces)
     king = true.king(true.turn)
     if board.king(true.turn) is None and king is not None:
         board.set_piece_at(king, chess.Piece(chess.KING, true.turn))

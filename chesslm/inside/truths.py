@@ -54,6 +54,17 @@ class Truths:
         return VALUES[self.pieces].sum(1) * np.where(self.white, 1, -1).astype(np.float32)
 
 
+def put(board: chess.BaseBoard, pieces: NDArray[np.int8]) -> None:
+    """Put the pieces of some codes, (64,), on an empty board."""
+    for square in np.flatnonzero(pieces).tolist():
+        board.set_piece_at(square, chess.Piece.from_symbol(CODES[pieces[square]]))
+
+
+def letters(pieces: NDArray[np.int8]) -> str:
+    """What stands on each square by its letter, a1 first, from codes (64,)."""
+    return "".join(CODES[code] for code in pieces)
+
+
 def joined(parts: Sequence[Truths]) -> Truths:
     """The positions of several games behind one another."""
     return Truths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Truths.__dataclass_fields__))

@@ -17,7 +17,7 @@ from chesslm.errors import InputError
 from chesslm.inside.activations import capture
 from chesslm.inside.edits import Editor, erased
 from chesslm.inside.probe import BoardProbe
-from chesslm.inside.truths import CODES
+from chesslm.inside.truths import letters
 from chesslm.play.choice import Candidate, Style
 from chesslm.play.engine import legal_move
 from chesslm.play.game import ENDINGS
@@ -161,7 +161,7 @@ class Mind:
         (positions,) = capture(self.loaded, [boards.to_codes(moves)], [self.probe.layer])
         pieces, sure = self.probe.believed(positions.hidden[0], positions.white)
         return {
-            int(ply): {"believed": "".join(CODES[code] for code in row), "sure": [round(float(p), 3) for p in chances]}
+            int(ply): {"believed": letters(row), "sure": [round(float(p), 3) for p in chances]}
             for ply, row, chances in zip(positions.ply, pieces, sure, strict=True)
         }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import chess
 
-from chesslm.report.examples import Board, corner, replayed
+from chesslm.report.examples import Board, corner, drawn, replayed
 from chesslm.tables import mapping, number
 
 MOST = 16
@@ -47,24 +47,20 @@ def _beliefs(moves: Sequence[chess.Move], positions: Sequence[Any]) -> Iterator[
         for square, symbol in enumerate(pieces):
             shown.set_piece_at(square, None if symbol == "." else chess.Piece.from_symbol(symbol))
         wrong = [square for square in chess.SQUARES if true.piece_at(square) != shown.piece_at(square)]
-        last = f", {_numbered(moves, int(ply))}" if ply else ""
+        last = f", {_numbered(true)}" if true.move_stack else ""
         says = "all right" if not wrong else f"{len(wrong)} wrong"
         yield Belief(
             f"Ply {ply:g}{last}: {says}",
             Board(
                 words=f"The believed board after ply {ply:g}, {says}",
-                pieces=tuple(
-                    (*corner(square), f"{chess.COLOR_NAMES[piece.color]}-{chess.piece_name(piece.piece_type)}")
-                    for square, piece in shown.piece_map().items()
-                ),
+                pieces=drawn(shown),
                 wrong=tuple(map(corner, wrong)),
             ),
         )
 
 
-def _numbered(moves: Sequence[chess.Move], ply: int) -> str:
+def _numbered(board: chess.Board) -> str:
     """The move that led there, as 12. Nf3 or 12... Nf6."""
-    board = chess.Board()
-    for move in moves[: ply - 1]:
-        board.push(move)
-    return f"{board.fullmove_number}{'.' if board.turn else '...'} {board.san(moves[ply - 1])}"
+    before = board.copy()
+    move = before.pop()
+    return f"{before.fullmove_number}{'.' if before.turn else '...'} {before.san(move)}"

@@ -173,17 +173,22 @@ def _thought(board: chess.Board, given: Any) -> Iterator[Idea]:
 def _draw(
     board: chess.Board, move: chess.Move | None, played: chess.Move | None, from_nowhere: bool, words: str
 ) -> Board:
-    drawn = [] if move is None or from_nowhere or move.from_square == move.to_square else [("wanted", move)]
+    wanted = [] if move is None or from_nowhere or move.from_square == move.to_square else [("wanted", move)]
     king = board.king(board.turn)
     return Board(
         words=words,
-        pieces=tuple(
-            (*corner(square), f"{chess.COLOR_NAMES[piece.color]}-{chess.piece_name(piece.piece_type)}")
-            for square, piece in board.piece_map().items()
-        ),
+        pieces=drawn(board),
         check=corner(king) if king is not None and board.is_check() else None,
-        aim=corner(move.to_square) if move and not drawn else None,
-        arrows=tuple(_arrow(kind, each) for kind, each in ([("played", played)] if played else []) + drawn),
+        aim=corner(move.to_square) if move and not wanted else None,
+        arrows=tuple(_arrow(kind, each) for kind, each in ([("played", played)] if played else []) + wanted),
+    )
+
+
+def drawn(board: chess.BaseBoard) -> tuple[tuple[int, int, str], ...]:
+    """The pieces of a ``Board``."""
+    return tuple(
+        (*corner(square), f"{chess.COLOR_NAMES[piece.color]}-{chess.piece_name(piece.piece_type)}")
+        for square, piece in board.piece_map().items()
     )
 
 

@@ -186,9 +186,12 @@ def _tracking(by: Objects) -> Iterator[Block]:
         "allowed_moved": "On a board with the errors of another position",
         "allowed_scattered": "On a board with as many random errors",
     }
-    for name, words in (("illegal", WRONG), ("wrong squares", "By squares on which the believed board is wrong")):
+    for name, words in (
+        ("illegal", "what is wrong with the illegal moves"),
+        ("wrong squares", "by squares on which the believed board is wrong"),
+    ):
         parts = [by_group(name, title, by, key, MOVES) for key, title in boards.items()]
-        yield block(f"Would be legal: {words[:1].lower()}{words[1:]}", "", parts)
+        yield block(f"Would be legal: {words}", "", parts)
 
 
 def _edits(by: Objects) -> Iterator[Block]:
@@ -204,14 +207,17 @@ def _edits(by: Objects) -> Iterator[Block]:
 
 def _patching(by: Objects) -> Iterator[Block]:
     words = "Layer 0 is the embeddings; “none” is without a patch, and “source” the other game itself."
-    titles = {
+    divergence = {"divergence": "Divergence from the moves of the other game, in bits"}
+    legal = {
         "source_argmax": "Likeliest move legal in the other game",
         "target_argmax": "Likeliest move legal in its own game",
-        "divergence": "Divergence from the moves of the other game, in bits",
     }
-    for kind, title in (("near", "One piece elsewhere"), ("swapped", "Another move order to the same position")):
+    for kind, title, titles in (
+        ("near", "One piece elsewhere", legal | divergence),
+        ("swapped", "Another move order to the same position", divergence),
+    ):
         parts = [by_group(f"layer, {kind}", words_of, by, key, PAIRS) for key, words_of in titles.items()]
-        yield block(f"{title}: by layer patched", words, parts[kind == "swapped" and 2 :])
+        yield block(f"{title}: by layer patched", words, parts)
 
 
 def _no_figures(columns: Sequence[Column], by: Objects) -> Iterator[Figure]:

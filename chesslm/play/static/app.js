@@ -265,7 +265,6 @@ function drawThoughts(position) {
     return item;
   });
   $("thoughts").replaceChildren(...items);
-  $("thoughts").classList.toggle("edited", Boolean(game.erased));
   $("illegal-says").textContent = game.erased
     ? `With ${game.erased.square} erased; moves are legal or not without that piece.`
     : position.illegal === null ? "" : `${(100 * position.illegal).toFixed(1)} % of its probability is on illegal moves.`;
