@@ -1,32 +1,16 @@
-"""What ideas.py tries: each one a change to a recipe, to the fresh model, to its optimizer or to the loss."""
+"""What ideas.py tries: each one a change to a recipe, to the fresh model or to its optimizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-import chess
 import torch
-import torch.nn.functional as F
 from torch.optim import Muon
 from transformers import GPT2LMHeadModel
 from transformers.activations import ACT2FN
 
-from chesslm import boards
-from chesslm.loader import NOT_ASKED
 from chesslm.optim import Together
-from chesslm.tokenizer import GameTokenizer
-from chesslm.train import loss_sum
-
-Loss = Callable[[GPT2LMHeadModel, GameTokenizer, dict[str, torch.Tensor], str], tuple[torch.Tensor, int]]
-"""Model, tokenizer, batch and kind of games -> summed loss in nats and the number of tokens that it is over."""
-
-
-def usual_loss(
-    model: GPT2LMHeadModel, _: GameTokenizer, batch: dict[str, torch.Tensor], kind: str
-) -> tuple[torch.Tensor, int]:
-    """The moves that were played."""
-    return loss_sum(model, batch["ids"], batch["targets"])
 
 
 @dataclass(frozen=True)
@@ -41,7 +25,6 @@ class Idea:
         repeats: how often each game is seen.
         model: done to the fresh model.
         optimizer: done to the fresh optimizer.
-        loss: what is minimized.
         kept: whether it is in the recipes since, or why not.
     """
 
@@ -52,7 +35,6 @@ class Idea:
     repeats: int = 1
     model: Callable[[GPT2LMHeadModel], None] = lambda model: None
     optimizer: Callable[[Together], None] = lambda optimizer: None
-    loss: Loss = usual_loss
     kept: str = ""
 
 
@@ -127,38 +109,6 @@ def _apart(optimizer: Together) -> None:
     optimizer.param_groups = [group for part in optimizer.parts for group in part.param_groups]
 
 
-def all_legal_moves(
-    model: GPT2LMHeadModel, tokenizer: GameTokenizer, batch: dict[str, torch.Tensor], kind: str
-) -> tuple[torch.Tensor, int]:
-    """In random games what the move was drawn from, every legal move alike, instead of what was drawn."""
-    if kind != "random":
-        return usual_loss(model, tokenizer, batch, kind)
-    ids_BT = batch["ids"]
-    hidden_BTD = model.transformer(ids_BT[:, :-1], use_cache=False).last_hidden_state
-    asked_BT = batch["targets"][:, 1:] != NOT_ASKED
-    chances_NV = F.log_softmax(model.lm_head(hidden_BTD[asked_BT]).float(), -1)
-    allowed = [
-        moves
-        for game, asked in zip(ids_BT.tolist(), asked_BT.sum(1).tolist(), strict=True)
-        for moves in _allowed(tokenizer, game[1 : asked + 1])
-    ]
-    rows = torch.tensor([row for row, moves in enumerate(allowed) for _ in moves])
-    columns = torch.tensor([move for moves in allowed for move in moves])
-    shares = torch.tensor([1 / len(moves) for moves in allowed for _ in moves])
-    return -(chances_NV[rows, columns] * shares).sum(), len(allowed)
-
-
-def _allowed(tokenizer: GameTokenizer, game: list[int]) -> list[list[int]]:
-    """What might have stood in the place of each token; of a special one, itself alone."""
-    moves = [chess.Move.from_uci(tokenizer.tokens[token]) for token in game if not tokenizer.is_special[token]]
-    legal = [
-        [tokenizer.ids[boards.code_move(code).uci()] for code in boards.legal_codes(board)]
-        for board in boards.replay(moves)
-    ]
-    # Specials stand behind all moves.
-    return legal[: len(moves)] + [[token] for token in game[len(moves) :]]
-
-
 def _shape(layers: int, width: int, heads: int) -> dict[str, Any]:
     return {"model.layers": layers, "model.width": width, "model.heads": heads}
 
@@ -203,6 +153,6 @@ IDEAS = {
     "no random games": Idea("better on human games, far worse on random ones", share=0.0),
     "half random games": Idea("better on random games, worse on human ones", share=0.5),
     "every legal move of a random game": Idea(
-        "far better: thirty moves are learned from, not one", loss=all_legal_moves
+        "far better: thirty moves are learned from, not one", {"train.expected": True}
     ),
 }

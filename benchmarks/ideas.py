@@ -26,6 +26,7 @@ from transformers import GPT2LMHeadModel
 
 from chesslm import files
 from chesslm.attention import attention_for_training
+from chesslm.chances import RandomMover
 from chesslm.config import Recipe, changed, read_recipe
 from chesslm.loader import GameBatches
 from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers, resolve_precision
@@ -35,6 +36,7 @@ from chesslm.seeds import pooled
 from chesslm.shards import Dataset, Split, open_dataset
 from chesslm.spelling import pieces_of
 from chesslm.tables import markdown_table
+from chesslm.train import loss_sum
 from chesslm.validation import validate
 
 KINDS = ("masters", "random")
@@ -54,11 +56,12 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
     context, settings = tokenizer.context, recipe.train
     shares = {"masters": 1 - idea.share, "random": idea.share}
 
-    def batches(kind: str, context: int) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(kind: str, context: int) -> Iterator[dict[str, Any]]:
         split = data[kind].splits["train"]
         once = len(split) * shares[kind] * tokens / int(split.lengths.sum())
         games = round(once / idea.repeats) if idea.repeats > 1 else 0
-        return iter(GameBatches(split, settings.batch_tokens, context, settings.seed, games=games))
+        mover = RandomMover(tokenizer) if settings.expected else None
+        return iter(GameBatches(split, settings.batch_tokens, context, settings.seed, games=games, mover=mover))
 
     whole, openings = ({kind: batches(kind, length) for kind in KINDS} for length in (context, OPENING))
     cpu = torch.device("cpu")
@@ -71,7 +74,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
             set_rates(optimizer, rate(done / tokens, settings))
             model.zero_grad()
             with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
-                total, count = idea.loss(model, tokenizer, batch, kind)
+                total, count = loss_sum(model, batch["ids"], batch["targets"], batch["expected"])
             (total / count).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()

@@ -63,6 +63,8 @@ class TrainConfig:
         decay: share of the budget, at its end, during which it falls linearly to ``final``.
         final: share of the peak rate that is left at the end.
         clip: largest norm of the gradient.
+        expected: in games of random legal moves the loss is what it is on average over all legal moves, the drawn one
+            being one of them (``chances``).
         hints: share of the moves before which the moved piece is named, in a dataset prepared with ``--hints``.
         max_games: train on a seeded sample of so many games; 0: on all. Smaller samples of a seed lie in larger ones.
         patience: validations without a better one after which the rate is quartered, and the second time the
@@ -91,6 +93,7 @@ class TrainConfig:
     decay: float = 0.5
     final: float = 0.01
     clip: float = 1.0
+    expected: bool = False
     hints: float = 0.0
     max_games: int = 0
     patience: int = 0

@@ -39,6 +39,8 @@ NODES = (10, 1000)
 """Fewest and most nodes an engine looks at for a move, log-uniform, drawn for each side of each game."""
 MAX_SLIPS = 0.25
 """Half of the sides play a random move instead of the engine's with a chance drawn up to this; the others never."""
+RANDOM_EVENT = "Uniformly random legal moves"
+"""The tag ``Event`` of a game in which each move was drawn from the legal ones, all alike."""
 CHUNK = 50
 """Most games made in one go by a worker."""
 
@@ -120,7 +122,7 @@ def random_opening(number: int, seed: int, plies: int) -> list[chess.Move]:
 
 def _random_game(number: int, seed: int) -> str:
     game = _play_at_random(number, seed, MAX_PLIES)
-    return game.pgn(number, "Uniformly random legal moves", {"White": "Random", "Black": "Random"})
+    return game.pgn(number, RANDOM_EVENT, {"White": "Random", "Black": "Random"})
 
 
 def _play_at_random(number: int, seed: int, plies: int) -> "Game":

@@ -2,6 +2,7 @@
 
     {"ids": ids_BT int64, padded on the right,                      T differs from batch to batch
      "targets": the same, NOT_ASKED where no loss is taken,
+     "expected": what else might have stood in their place, where that is known (``chances``), or None,
      "whole": {"tokens": targets, "moves", "games"} of the batch that this is a part of, "last": of its parts here}
 
 No loss is taken on padding, on <bos>, on conditions and on piece hints: a model is given those. Where the games carry
@@ -27,6 +28,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chesslm.chances import Chances, RandomMover
+from chesslm.generate import RANDOM_EVENT
 from chesslm.shards import Split
 from chesslm.tokenizer import PAD, Role, TokenizedGame
 
@@ -50,6 +53,7 @@ class GameBatches:
         context: games are cut to this many tokens, after a whole move.
         seed: of the order and of the hints.
         hints: share of the moves whose hint is shown, where the games have any.
+        mover: gives the chances of what a random mover might have played, in its games; None: they are not asked for.
         games: train on a seeded sample of so many; 0: on all. A smaller sample lies in a larger one.
         parts: of this process's share of a batch.
         rank, ranks: this process, and how many share each batch.
@@ -66,6 +70,7 @@ class GameBatches:
     rank: int = 0
     ranks: int = 1
     skip: int = 0
+    mover: RandomMover | None = None
     epoch: int = field(default=0, init=False)
     batch: int = field(default=0, init=False)
 
@@ -122,9 +127,22 @@ class GameBatches:
             yield {
                 "ids": torch.from_numpy(pad_rows([game.ids for game in rows[part::step]] or [NOTHING])),
                 "targets": torch.from_numpy(pad_rows(targets[part::step] or [np.full(2, NOT_ASKED)], NOT_ASKED)),
+                "expected": self._expected(games[part::step], rows[part::step]),
                 "whole": whole,
                 "last": part == first + self.parts - 1,
             }
+
+    @cached_property
+    def _drawn(self) -> NDArray[np.bool_]:
+        """Which games a random mover played, if that is asked."""
+        if not self.mover:
+            return np.zeros(len(self.split), bool)
+        return np.array([event == RANDOM_EVENT for event in self.split.table()["event"].to_pylist()])
+
+    def _expected(self, games: NDArray[np.int64], rows: list[TokenizedGame]) -> Chances | None:
+        """The chances in the random games among some."""
+        drawn = [(row, game) for row, game in enumerate(rows) if self._drawn[games[row]]]
+        return self.mover.chances(drawn) if self.mover and drawn else None
 
     def _shown(self, number: int) -> TokenizedGame:
         """A game with the hints that it shows in this epoch."""

@@ -32,6 +32,7 @@ from transformers import PreTrainedModel
 
 from chesslm import __version__, files
 from chesslm.attention import attention_for_training
+from chesslm.chances import Chances, RandomMover
 from chesslm.config import Recipe, TrainConfig
 from chesslm.errors import FailureError, InputError
 from chesslm.loader import NOT_ASKED, GameBatches
@@ -56,24 +57,36 @@ HEAD_POSITIONS = 1024
 COUNTERS = ("steps", "tokens", "games", "cuts", "minutes")
 
 
-def loss_sum(model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> tuple[torch.Tensor, int]:
+def loss_sum(
+    model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Tensor, expected: Chances | None = None
+) -> tuple[torch.Tensor, int]:
     """Summed cross-entropy in nats of a batch of games, and the number of tokens it is over.
 
     Args:
         model: causal.
         ids_BT: the games.
         targets_BT: the same ids, ``NOT_ASKED`` where no loss is taken.
+        expected: distributions of which some targets are draws; the loss is taken over them instead.
 
     Right padding under causal attention is exact without a mask; the cache is off because it would cost memory.
     """
     hidden_BTD = model.base_model(ids_BT[:, :-1], use_cache=False).last_hidden_state
     asked_BT = targets_BT[:, 1:] != NOT_ASKED
+    tokens = int(asked_BT.sum())
+    if expected:
+        asked_BT[expected.row, expected.at - 1] = False
     hidden_ND, targets_N = hidden_BTD[asked_BT], targets_BT[:, 1:][asked_BT]
     head = cast(torch.nn.Module, model.get_output_embeddings())
     total = hidden_ND.new_zeros((), dtype=torch.float32)
     for hidden_CD, targets_C in zip(hidden_ND.split(HEAD_POSITIONS), targets_N.split(HEAD_POSITIONS), strict=True):
         total = total + F.cross_entropy(head(hidden_CD).float(), targets_C, reduction="sum")
-    return total, len(targets_N)
+    if expected:
+        hidden_ND = hidden_BTD[expected.row, expected.at - 1]
+        parts = (each.split(HEAD_POSITIONS) for each in (hidden_ND, expected.ids, expected.shares))
+        for hidden_CD, ids_CK, shares_CK in zip(*parts, strict=True):
+            logs_CV = F.log_softmax(head(hidden_CD).float(), -1)
+            total = total - (logs_CV.gather(1, ids_CK) * shares_CK).sum()
+    return total, tokens
 
 
 class ChessModule(L.LightningModule):
@@ -88,7 +101,7 @@ class ChessModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """The share of a part of a batch in the mean loss, in nats a token."""
-        total, _ = loss_sum(self.model, batch["ids"], batch["targets"])
+        total, _ = loss_sum(self.model, batch["ids"], batch["targets"], batch["expected"])
         self.nats = float(total.detach()) + (0.0 if self._begins else self.nats)
         self._begins = batch["last"]
         whole = batch["whole"]
@@ -311,6 +324,7 @@ def _fit(
         rank=trainer.global_rank,
         ranks=trainer.world_size,
         skip=before.steps,
+        mover=RandomMover(dataset.tokenizer) if settings.expected else None,
     )
     with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.

@@ -1,0 +1,129 @@
+"""The chances of a random mover's moves, held to counting legal moves and to the loss of moves as they are drawn."""
+
+from pathlib import Path
+
+import chess
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from random_games import random_game
+
+from chesslm import boards
+from chesslm.chances import RandomMover
+from chesslm.config import ModelConfig
+from chesslm.errors import InputError
+from chesslm.generate import RANDOM_EVENT
+from chesslm.loader import GameBatches, cut_game, pad_rows, targets_of, without
+from chesslm.model import new_gpt2
+from chesslm.shards import open_dataset
+from chesslm.tokenizer import GameTokenizer, Role, get_tokenizer
+from chesslm.train import loss_sum
+
+
+def _written(tokenizer: GameTokenizer, codes: boards.MoveCodes) -> list[list[tuple[int, ...]]]:
+    """The tokens of every legal move before each move of a game."""
+    return [
+        [tokenizer.spell_word(move.uci()) for move in board.legal_moves]
+        for board in boards.replay(boards.to_moves(codes))
+    ][: len(codes)]
+
+
+@pytest.mark.parametrize("notation", ["uci-move", "uci-square"])
+def test_chances_are_shares_of_the_legal_moves(notation: str) -> None:
+    tokenizer = get_tokenizer(notation)
+    codes = random_game(5, 80)
+    game = tokenizer.encode(codes, "1-0")
+    chances = RandomMover(tokenizer).chances([(3, game)])
+    assert chances.row.tolist() == [3] * len(chances.at)
+    of_moves = ~(game.role & (Role.GAME_BEGINS | Role.GAME_ENDS)).astype(bool)
+    assert chances.at.tolist() == np.flatnonzero(of_moves).tolist()
+    starts = np.flatnonzero(game.role & Role.MOVE_BEGINS).tolist()
+    legal = _written(tokenizer, codes)
+    for at, ids, shares in zip(chances.at.tolist(), chances.ids.tolist(), chances.shares.tolist(), strict=True):
+        ply = int(game.ply[at])
+        begun = tuple(game.ids[starts[ply] : at].tolist())
+        open_to = [move for move in legal[ply] if move[: len(begun)] == begun]
+        expected = {token: 0.0 for move in open_to for token in [move[len(begun)]]}
+        for move in open_to:
+            expected[move[len(begun)]] += 1 / len(open_to)
+        found = {token: share for token, share in zip(ids, shares, strict=True) if share}
+        assert found == pytest.approx(expected)
+        assert int(game.ids[at]) in found
+
+
+def test_after_a_hint_only_that_piece_moves() -> None:
+    tokenizer = get_tokenizer("uci-square")
+    game = tokenizer.encode(boards.to_codes(map(chess.Move.from_uci, ("g1f3", "d7d5"))), hints=True)
+    hint = game.role & Role.HINT > 0
+    second = game.ply == 1
+    shown = without(game, hint & second)  # a hint on the first move alone
+    chances = RandomMover(tokenizer).chances([(0, shown)])
+    squares = [{tokenizer.tokens[i] for i, share in zip(*each, strict=True) if share} for each in zip(
+        chances.ids.tolist(), chances.shares.tolist(), strict=True
+    )]  # fmt: skip
+    assert squares[:2] == [{"b1", "g1"}, {"f3", "h3"}]
+    assert squares[2] == {*(f"{file}7" for file in "abcdefgh"), "b8", "g8"}
+
+
+def test_a_game_may_be_cut() -> None:
+    tokenizer = get_tokenizer("uci-move")
+    whole = tokenizer.encode(random_game(5, 60))
+    mover = RandomMover(tokenizer)
+    some, all_of_it = mover.chances([(0, cut_game(whole, 21))]), mover.chances([(0, whole)])
+    assert len(some.at) == 20
+    width = some.ids.shape[1]
+    assert torch.equal(some.ids, all_of_it.ids[:20, :width])
+    assert torch.equal(some.shares, all_of_it.shares[:20, :width])
+
+
+def test_the_expected_loss_is_the_mean_over_what_may_be_drawn() -> None:
+    tokenizer = get_tokenizer("uci-square")
+    model = new_gpt2(ModelConfig(layers=1, width=16, heads=1), tokenizer, seed=0).eval()
+    codes = random_game(9, 12)
+    mover = RandomMover(tokenizer)
+    played = codes[:11]
+    *_, board = boards.replay(boards.to_moves(played))
+
+    def loss(game: boards.MoveCodes, expected: bool) -> float:
+        tokens = tokenizer.encode(game)
+        ids, targets = (torch.from_numpy(pad_rows([each])) for each in (tokens.ids, targets_of(tokens)))
+        total, asked = loss_sum(model, ids, targets, mover.chances([(0, tokens)]) if expected else None)
+        assert asked == 2 * len(game)
+        return float(total.detach())
+
+    drawn = [np.append(played, code).astype(np.uint16) for code in boards.legal_codes(board)]
+    before = loss(played, expected=False)
+    last = float(np.mean([loss(game, expected=False) - before for game in drawn]))
+    # The loss of the first token is the same for all; that of the second depends on the first that was drawn.
+    expected = float(np.mean([loss(game, expected=True) for game in drawn])) - loss(played, expected=True)
+    assert expected == pytest.approx(last, rel=1e-4)
+
+
+def test_only_games_of_the_random_mover(tmp_path: Path, cli: Cli) -> None:
+    pgn, data = tmp_path / "games.pgn", tmp_path / "data"
+    cli("generate", str(pgn), "--games", "30")
+    with pgn.open("a") as file:
+        file.writelines(
+            f'[Event "Club"]\n[Result "*"]\n\n1. {first} e5 2. Nc3 *\n\n' for first in ("e4", "d4", "c4", "f4")
+        )
+    cli("prepare", str(pgn), "--out", str(data), "--val", "0.01", "--test", "0.01")
+    dataset = open_dataset(data)
+    split = dataset.splits["train"]
+    events = split.table()["event"].to_pylist()
+    assert {"Club", RANDOM_EVENT} == set(events)
+    batches = GameBatches(split, 4096, 512, seed=1, parts=2, mover=RandomMover(dataset.tokenizer))
+    parts = iter(batches)
+    seen = []
+    for games in batches.plan(0):
+        for numbers in (games[::2], games[1::2]):
+            expected = next(parts)["expected"]
+            rows = set(expected.row.tolist()) if expected else set()
+            assert rows == {row for row, game in enumerate(numbers) if events[game] == RANDOM_EVENT}
+            seen += numbers.tolist()
+    assert sorted(seen) == list(range(len(split)))
+
+
+def test_notations_that_read_the_board_are_refused() -> None:
+    with pytest.raises(InputError, match=r"train\.expected"):
+        RandomMover(get_tokenizer("pgn-char"))
