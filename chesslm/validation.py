@@ -31,14 +31,14 @@ Logits = Callable[[torch.Tensor], torch.Tensor]
 def validate(
     logits_of: Logits, tokenizer: GameTokenizer, split: Split, games: int, context: int, seed: int = 0
 ) -> dict[str, float]:
-    """Measure on the first games of a split.
+    """Measure on some games of a split, at even distances: its sources stand one behind the other.
 
     Returns:
         ``val_bits_per_move`` over the tokens of all moves within the context, ``val_legal_argmax``: the share of
         plies (for moves of several tokens: of a seeded sample of them) whose greedy move is legal, and
         ``val_plies``, the number it was measured on.
     """
-    held = [cut_game(bare(split[i]), context) for i in range(min(games, len(split)))]
+    held = [cut_game(bare(split[i]), context) for i in spread(len(split), games)]
     forks = Forks(tokenizer)
     order = sorted(range(len(held)), key=lambda i: len(held[i]))
     held = [held[i] for i in order]
@@ -64,6 +64,12 @@ def validate(
         "val_legal_argmax": legal / max(plies, 1),
         "val_plies": plies,
     }
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """So many places out of all, at even distances; all of them if there are no more."""
+    wanted = min(wanted, total)
+    return [i * total // wanted for i in range(wanted)]
 
 
 def validate_prose(logits_of: Logits, split: Split, rows: int, context: int) -> dict[str, float]:

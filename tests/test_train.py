@@ -34,7 +34,7 @@ from chesslm.run import COLUMNS, RunFolder
 from chesslm.shards import open_dataset
 from chesslm.tokenizer import get_tokenizer
 from chesslm.train import train
-from chesslm.validation import validate
+from chesslm.validation import spread, validate
 
 SHAPE = ModelConfig(layers=2, width=32, heads=2)
 RECIPE = Recipe(SHAPE, TrainConfig(max_steps=30, batch_tokens=512, val_every=10, val_games=4, precision="fp32"))
@@ -85,7 +85,7 @@ def test_validation_agrees_with_the_loss_and_the_suite(
             logits_of = partial(_logits, loaded.model)
             found = validate(logits_of, loaded.tokenizer, split, games=3, context=512)
             bits, moves = 0.0, 0
-            for game in (split[i] for i in range(3)):
+            for game in (split[i] for i in spread(len(split), 3)):
                 ids = torch.tensor(game.ids.astype(int))[None]
                 log2_probs = loaded.model(ids).logits[0].log_softmax(-1) / math.log(2)
                 for at in range(1, len(game)):
@@ -94,7 +94,7 @@ def test_validation_agrees_with_the_loss_and_the_suite(
                         bits -= float(log2_probs[at - 1, int(game.ids[at])])
                 moves += int(game.ply.max()) + (0 if game.role[-1] & 32 else 1)
         assert found["val_bits_per_move"] == pytest.approx(bits / moves, rel=1e-4)
-        games = [boards.to_codes(loaded.tokenizer.decode_moves(split[i].ids)) for i in range(3)]
+        games = [boards.to_codes(loaded.tokenizer.decode_moves(split[i].ids)) for i in spread(len(split), 3)]
         questions = [Question(g, ply, game[:0]) for g, game in enumerate(games) for ply in range(len(game))]
         greedy = iter([answer.greedy for answer in ask(ModelScorer(loaded), games, questions)])
         legal = [
@@ -103,6 +103,12 @@ def test_validation_agrees_with_the_loss_and_the_suite(
             for _, board in zip(game, boards.replay(boards.to_moves(game)), strict=False)
         ]
         assert (found["val_plies"], found["val_legal_argmax"]) == (len(legal), pytest.approx(np.mean(legal)))
+
+
+def test_validation_games_come_from_everywhere() -> None:
+    assert spread(10, 3) == [0, 3, 6]
+    assert spread(3, 10) == [0, 1, 2]
+    assert spread(0, 3) == []
 
 
 def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_dataset: Path, tmp_path: Path) -> None:
