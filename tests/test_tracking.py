@@ -43,14 +43,18 @@ def probe_of(loaded: LoadedModel, parts: tuple[Part, Part, Part], blind: Sequenc
 
 def test_a_blind_player_loses_track(parts: tuple[Part, Part, Part], pool: parallel.Executor) -> None:
     blind = toy(blind=CENTRE)
-    result = tracking(blind, probe_of(blind, parts, CENTRE), parts[2], 1, pool)
+    probe = probe_of(blind, parts, CENTRE)
+    nothing = BoardProbe(0, np.zeros_like(probe.weight))  # says that all squares are empty
+    result = tracking(blind, probe, parts[2], 1, pool, layers=[nothing, probe])
     figures = {key: metric.value for key, metric in result.metrics.items()}
     # Of 17: the probe is not always right.
     assert figures["allowed_believed"] > 0.7, figures
     assert figures["allowed_scattered"] < figures["allowed_believed"] - 0.2
     assert figures["allowed_moved"] < figures["allowed_believed"]
     assert result.metrics["allowed_believed"].n > 10
-    assert set(result.by) == {"illegal", "wrong squares"}
+    assert set(result.by) == {"illegal", "wrong squares", "layer"}
+    assert result.by["layer"]["2"]["allowed_believed"] == result.metrics["allowed_believed"]
+    assert result.by["layer"]["0"]["allowed_believed"].value == 0
     assert (
         sum(each["allowed_believed"].n for each in result.by["illegal"].values())
         == result.metrics["allowed_believed"].n

@@ -127,10 +127,11 @@ def probe(
         shown.bar("following pieces", None)
         tests = {kind: part.codes for kind, part in parts.test.items()}
         followed = attention(loaded, fresh, parts.validation.codes, tests, seed)
+        by_layer = [probes.BoardProbe(each.layer, each.weights[BOARD.name]) for each in layers.fitted.probes]
         for kind, part in parts.test.items():
             results[f"attention{kind}"] = followed[kind]
             advance = shown.bar("looking at illegal moves", sum(map(len, part.codes)))
-            results[f"tracking{kind}"] = tracking(loaded, fitted, part, seed, pool, advance)
+            results[f"tracking{kind}"] = tracking(loaded, fitted, part, seed, pool, advance, by_layer)
         editor = None
         if edit:
             edited, editor = _edit(loaded, layers, parts, seed, pool, shown)

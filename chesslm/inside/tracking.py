@@ -60,13 +60,17 @@ class Believed:
         return self.true != self.pieces
 
 
-def believed(loaded: LoadedModel, probe: BoardProbe, part: Part) -> Believed:
-    """What a model believes in, all along some games."""
-    blocks = [
-        (block.game, block.ply, block.truths.pieces, probe.believed(block.hidden[0], block.truths.white)[0])
-        for block in read(loaded, part, [probe.layer])
-    ]
-    return Believed(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+def believed(loaded: LoadedModel, probes: Sequence[BoardProbe], part: Part) -> list[Believed]:
+    """What a model believes in by each probe, all along some games."""
+    layers = sorted({probe.layer for probe in probes})
+    rows: list[tuple[NDArray[np.int64], NDArray[np.int64], Codes]] = []
+    pieces: list[list[Codes]] = [[] for _ in probes]
+    for block in read(loaded, part, layers):
+        rows.append((block.game, block.ply, block.truths.pieces))
+        for probe, each in zip(probes, pieces, strict=True):
+            each.append(probe.believed(block.hidden[layers.index(probe.layer)], block.truths.white)[0])
+    game, ply, true = map(np.concatenate, zip(*rows, strict=True))
+    return [Believed(game, ply, true, np.concatenate(each)) for each in pieces]
 
 
 def tracking(
@@ -76,6 +80,7 @@ def tracking(
     seed: int,
     pool: Executor,
     advance: Progress = lambda _: None,
+    layers: Sequence[BoardProbe] = (),
 ) -> Result:
     """How many illegal moves the believed board allows.
 
@@ -86,6 +91,7 @@ def tracking(
         seed: of the controls and the intervals.
         pool: processes, for the rules of chess.
         advance: told of plies done.
+        layers: probes of several layers, for what each of them believes in.
 
     Returns:
         Without metrics if no move is illegal.
@@ -94,7 +100,7 @@ def tracking(
     positions = find_positions(part.codes, pool)
     scores = score_moves(ModelScorer(loaded), [Game(codes) for codes in part.codes], positions, pool, advance=advance)
     kinds = find_kinds(scores, positions, pool)
-    board = believed(loaded, probe, part)
+    board, *of_layers = believed(loaded, [probe, *layers], part)
     # The move before which a game has so many plies; the first of a game has no board to be mistaken about.
     goes_on = board.ply < positions.lengths[board.game]
     at = np.where(goes_on, positions.first[board.game] + board.ply, 0)
@@ -131,6 +137,13 @@ def tracking(
         }
         for name, labels in (("illegal", kind), ("wrong squares", group))
     }
+    # The last layers make the next move ready too, and a probe there might read it and not the board.
+    for reads, there in zip(layers, of_layers, strict=True):
+        answers = {"believed": there.pieces[rows], "scattered": scattered(there, rows, random)}
+        by.setdefault("layer", {})[str(reads.layer)] = {
+            f"allowed_{name}": over.mean(board.game[rows], _allowed(part, there, rows, moves, pieces, pool))
+            for name, pieces in answers.items()
+        }
     return Result(metrics, by)
 
 

@@ -189,6 +189,7 @@ def _tracking(by: Objects) -> Iterator[Block]:
     for name, words in (
         ("illegal", "what is wrong with the illegal moves"),
         ("wrong squares", "by squares on which the believed board is wrong"),
+        ("layer", "on the board believed in at each layer"),
     ):
         parts = [by_group(name, title, by, key, MOVES) for key, title in boards.items()]
         yield block(f"Would be legal: {words}", "", parts)
