@@ -20,9 +20,9 @@ from chesslm.inside.edits import Directions, Editor, Outcome, Push, outcomes, pu
 from chesslm.inside.linear import Part
 from chesslm.model import LoadedModel
 
-CASES, CHOOSING = 2000, 300
-"""Positions to measure on and to choose by, of each kind of change."""
-CURVE = 500
+CASES, CHOOSING = 700, 150
+"""Positions to measure on and to choose by, of each kind of change; three kinds of them."""
+CURVE = 350
 """Of them, those for the curve of the dose."""
 DOSES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 BESIDE = {"unedited": "unedited", "another square": "other", "random direction": "random"}
