@@ -47,13 +47,14 @@ def test_the_recipes_that_are_released_can_be_read(path: Path):
 @pytest.mark.parametrize("path", sorted((ROOT / "checkpoints").glob("chesslm-*")), ids=lambda path: path.stem)
 def test_released_models_are_what_their_recipes_and_cards_say(path: Path):
     about = json.loads((path / "chesslm.json").read_text())
+    chain, _, leg = path.name.partition("-leg-")
     recipe = next(
-        each for name in (path.name, path.name.removeprefix("chesslm-"))
+        each for name in (chain, chain.removeprefix("chesslm-"))
         if (each := ROOT / "recipes" / f"{name}.toml").is_file()
     )  # fmt: skip
     kept, wanted = about["recipe"]["train"], json.loads(json.dumps(asdict(read_recipe(recipe).train)))
-    if legs := wanted["legs"]:  # the last one made it
-        wanted |= {"max_minutes": legs[-1], "decay": 1.0}
+    if legs := wanted["legs"]:  # without a number, the last one made it
+        wanted |= {"max_minutes": legs[int(leg or 0) - 1], "decay": float(not leg)}
     # The oldest of them did not record settings that came later.
     assert kept == {name: value for name, value in wanted.items() if name in kept}
     figures = path / "figures.json"

@@ -1,5 +1,6 @@
 """What docs/findings.md shows of results that are kept is what the commands make of them, to the last digit."""
 
+import json
 import re
 import runpy
 import shlex
@@ -48,3 +49,16 @@ def test_benchmarks_follow_from_results(
     runpy.run_path(script, run_name="__main__")
     shown = [line for line in below.splitlines() if line.startswith("|")]
     assert len(shown) > 2 and shown == [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+
+
+def test_the_readme_shows_the_same_of_the_released_model() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"<!-- begin: figures of chesslm-small -->(.*?)<!-- end", readme, re.DOTALL)
+    table = [line for line in shown.splitlines() if line.startswith("|")]
+    assert len(table) > 5 and "\n".join(table) in FINDINGS
+
+
+def test_what_is_said_of_the_released_model_is_of_its_weights() -> None:
+    probe = json.loads((ROOT / "checkpoints" / "chesslm-small" / "probe" / "board.json").read_text())
+    for path in (ROOT / "studies" / "chesslm-small").iterdir():
+        assert json.loads(path.read_text())[0]["model"]["sha256"] == probe["model"]

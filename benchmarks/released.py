@@ -1,0 +1,150 @@
+"""What README.md and docs/findings.md show of the released model: tables of its results, which are kept without games.
+
+    chesslm evaluate MODEL --games DATASET --random 200 --suite ... --json evaluate.json
+    chesslm probe MODEL --games DATASET --random 1000 --json probe.json
+    chesslm probe MODEL --games DATASET --random 1000 --edit --json edits.json
+    python benchmarks/released.py studies/chesslm-small --keep evaluate.json probe.json edits.json
+    python benchmarks/released.py studies/chesslm-small
+
+Examples of illegal moves and a followed game are left out where results are kept: they are moves of the games.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chesslm import files
+from chesslm.names import about_metric, suite_title
+from chesslm.tables import cell, markdown_table
+
+LEFT_OUT = ("examples", "belief")
+
+Suites = Mapping[str, Any]
+"""What one model has in each suite."""
+
+LEGALITY = ("legal_argmax", "legal_mass", "r_precision", "top1", "bits_per_move", "legality_bits")
+SQUARES = ("end_actual_legal", "end_actual_r_precision", "end_actual_exact", "end_other_legal", "end_other_r_precision")
+WORLD = ("compression", "compression_overlap", "distinction_precision", "distinction_recall", "divergence_swapped")
+WORLD += ("divergence_mined", "divergence_near", "divergence_unrelated")
+BOARD = ("piece_accuracy", "piece_accuracy_nonempty", "board_exact")
+TRACKING = ("allowed_believed", "allowed_moved", "allowed_scattered", "allowed_legal")
+ATTENTION = ("attention_lift", "attention_lift_random_weights")
+EDITS = tuple(
+    f"{kind}_edited_argmax{arm}" for kind in ("erase", "move", "swap") for arm in ("", "_unedited", "_other", "_random")
+)
+PATCHING = ("patched_source_argmax", "patched_source_argmax_unpatched")
+PATCHING += ("patched_divergence", "patched_divergence_unpatched")
+SOLVED = ("solved_greedy", "solved_legal_policy", "solved_chance")
+
+
+def keep(paths: Sequence[Path], folder: Path) -> None:
+    """Copy results into a folder, without what is of the games themselves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        objects = _objects(path)
+        for each in objects:
+            each["model"]["path"] = Path(each["model"]["path"]).name
+            each["data"]["path"] = Path(each["data"]["path"]).name
+            for suite in each["suites"].values():
+                for name in LEFT_OUT:
+                    suite.pop(name, None)
+        with files.atomic(folder / path.name) as temporary:
+            temporary.write_text(json.dumps(objects, indent=1) + "\n")
+
+
+def read(folder: Path) -> tuple[Suites, Suites]:
+    """The suites of the model and of the n-gram, out of all results in a folder."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):
+        for each in _objects(path):
+            found.setdefault(each["model"]["name"], {}).update(each["suites"])
+    own = next(suites for suites in found.values() if "probe" in suites)
+    return own, found.get("move n-gram", {})
+
+
+def _objects(path: Path) -> list[dict[str, Any]]:
+    """The results in a file, of one model or several."""
+    found = json.loads(path.read_text())
+    return found if isinstance(found, list) else [found]
+
+
+def shown(metrics: Mapping[str, Any], key: str) -> str:
+    """A figure with its interval; nothing if it is not there."""
+    it = cell(metrics.get(key), about_metric(key))
+    return "" if it is None else f"{it.text} ({it.interval})" if it.interval else it.text
+
+
+def by_metric(keys: Sequence[str], columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each metric, a column for each that has them."""
+    rows = [(about_metric(key).label, *(shown(metrics, key) for metrics in columns.values())) for key in keys]
+    return markdown_table(("", *columns), rows)
+
+
+def by_group(groups: Mapping[str, Mapping[str, Any]], keys: Sequence[str], name: str = "") -> list[str]:
+    """A line for each group, a column for each metric."""
+    rows = [(group, *(shown(metrics, key) for key in keys)) for group, metrics in groups.items()]
+    return markdown_table((name, *(about_metric(key).label for key in keys)), rows)
+
+
+def both(suites: Suites, suite: str, keys: Sequence[str]) -> list[str]:
+    """A suite on the test games and on random ones."""
+    columns = {"test games": suite, "random legal games": f"{suite}-random"}
+    return by_metric(keys, {title: suites[name]["metrics"] for title, name in columns.items() if name in suites})
+
+
+def tables(suites: Suites, ngram: Suites) -> dict[str, list[str]]:
+    """All tables by their titles."""
+    masters = "masters.pgn.zst"
+    sources = suites["legality"]["by"]["source"]
+    return {
+        "legality": by_metric(
+            LEGALITY,
+            {
+                "master games": sources[masters],
+                "engine games": sources["bundle-engine.pgn.zst"],
+                "random legal games": suites["legality-random"]["metrics"],
+                "n-gram, master games": ngram["legality"]["by"]["source"][masters],
+                "n-gram, random games": ngram["legality-random"]["metrics"],
+            },
+        ),
+        "squares": both(suites, "squares", SQUARES),
+        "selfplay": by_group(suites["selfplay"]["by"]["setting"], ("fully_legal_games", "plies_to_illegal"), "setting"),
+        "rules": by_group(
+            {name: each for name, each in suites["rules"]["by"]["item"].items() if "p_forbidden" in each},
+            ("p_forbidden", "p_allowed", "legal_argmax"),
+            "forbidden",
+        ),
+        "mate-in-one": by_metric(
+            SOLVED, {"mates in one": suites["mate-in-one"]["metrics"], "puzzles": suites["puzzles"]["metrics"]}
+        ),
+        "world-model": both(suites, "world-model", WORLD),
+        "probe": by_group(suites["probe"]["by"]["probe"], BOARD, "test games"),
+        "probe-random": by_group(suites["probe-random"]["by"]["probe"], BOARD, "random games"),
+        "layer": by_group(suites["probe"]["by"]["layer"], BOARD, "layer, test games"),
+        "attention": both(suites, "attention", ATTENTION),
+        "tracking": both(suites, "tracking", TRACKING),
+        "tracking, layer": by_group(suites["tracking"]["by"]["layer"], TRACKING[::2], "layer, test games"),
+        "tracking, layer-random": by_group(suites["tracking-random"]["by"]["layer"], TRACKING[::2], "random games"),
+        "edits": both(suites, "edits", EDITS),
+        "dose": by_group(suites["edits"]["by"]["dose"], ("edited_argmax", "edited_mass", "true_argmax"), "dose"),
+        "patching": both(suites, "patching", PATCHING),
+    }
+
+
+def main() -> None:
+    """Keep results, or show them."""
+    parser = argparse.ArgumentParser(description="Tables of the released model's results.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--keep", type=Path, nargs="+", default=[])
+    options = parser.parse_args()
+    if options.keep:
+        keep(options.keep, options.folder)
+        return
+    for title, lines in tables(*read(options.folder)).items():
+        print(f"{suite_title(title)}\n\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
