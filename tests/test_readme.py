@@ -21,6 +21,7 @@ from random_games import write_pgn
 import chesslm
 from chesslm.boards import MoveCodes
 from chesslm.cli import app
+from chesslm.inside import editing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -83,6 +84,8 @@ def test_the_commands_run(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    for name in ("CASES", "CHOOSING", "CURVE"):
+        monkeypatch.setattr(editing, name, 10)
     assert len(commands()) > 12
     for line in commands():
         for large, small in SMALLER.items():
