@@ -51,7 +51,7 @@ def keep(paths: Sequence[Path], folder: Path) -> None:
                 for name in LEFT_OUT:
                     suite.pop(name, None)
         with files.atomic(folder / path.name) as temporary:
-            temporary.write_text(json.dumps(objects, indent=1) + "\n")
+            temporary.write_text(json.dumps(objects) + "\n")  # some 20,000 lines otherwise
 
 
 def read(folder: Path) -> tuple[Suites, Suites]:
