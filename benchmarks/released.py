@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chesslm import files
-from chesslm.names import about_metric, suite_title
+from chesslm.names import ON_RANDOM_GAMES, about_metric, suite_title
 from chesslm.tables import cell, markdown_table
 
 LEFT_OUT = ("examples", "belief")
@@ -90,8 +90,8 @@ def by_group(groups: Mapping[str, Mapping[str, Any]], keys: Sequence[str], name:
 
 def both(suites: Suites, suite: str, keys: Sequence[str]) -> list[str]:
     """A suite on the test games and on random ones."""
-    columns = {"test games": suite, "random legal games": f"{suite}-random"}
-    return by_metric(keys, {title: suites[name]["metrics"] for title, name in columns.items() if name in suites})
+    columns = {"test games": suite, "random legal games": suite + ON_RANDOM_GAMES}
+    return by_metric(keys, {title: suites[name]["metrics"] for title, name in columns.items()})
 
 
 def tables(suites: Suites, ngram: Suites) -> dict[str, list[str]]:

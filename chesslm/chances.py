@@ -10,7 +10,7 @@ Of a move in several tokens each token has the chances of the legal moves that b
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import chess
@@ -51,7 +51,6 @@ class RandomMover:
     """
 
     tokenizer: GameTokenizer
-    _spelled: dict[int, tuple[int, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.tokenizer.foreign or self.tokenizer.notation.reads_board:
@@ -83,7 +82,7 @@ class RandomMover:
             legal = board.generate_legal_moves(
                 self._hinted(ids[first - 1], board) if hinted[first - 1] else chess.BB_ALL
             )
-            open_to = [self._spell(boards.move_code(move)) for move in legal]
+            open_to = [self.tokenizer.spell_code(boards.move_code(move)) for move in legal]
             for at in range(first, last + 1):
                 yield at, Counter(spelled[at - first] for spelled in open_to)
                 if at < last:
@@ -92,9 +91,3 @@ class RandomMover:
     def _hinted(self, hint: int, board: chess.Board) -> chess.Bitboard:
         """Where the pieces stand that a hint names."""
         return board.pieces_mask(PIECES.index(self.tokenizer.tokens[hint]) + 1, board.turn)
-
-    def _spell(self, code: int) -> tuple[int, ...]:
-        known = self._spelled.get(code)
-        if known is None:
-            known = self._spelled[code] = self.tokenizer.spell_word(boards.code_move(code).uci())
-        return known

@@ -186,6 +186,13 @@ class GameTokenizer:
             known = self._spelled[word] = tuple(self.ids[token] for token in self.notation.split(word))
         return known
 
+    def spell_code(self, code: int) -> tuple[int, ...]:
+        """The token ids of a move by its code, in a notation that needs no board."""
+        known = self._seen.get(code)
+        if known is None:
+            known = self._seen[code] = self.spell_word(boards.code_move(code).uci())
+        return known
+
     @cached_property
     def _spelled(self) -> dict[str, tuple[int, ...]]:
         return {}
@@ -246,11 +253,7 @@ class GameTokenizer:
         if self.notation.reads_board:
             yield from map(self.spell_word, words.san_words(moves) if game_words is None else game_words)
         else:
-            for code in codes.tolist():
-                spelling = self._seen.get(code)
-                if spelling is None:
-                    spelling = self._seen[code] = self.spell_word(boards.code_move(code).uci())
-                yield spelling
+            yield from map(self.spell_code, codes.tolist())
 
     @cached_property
     def _seen(self) -> dict[int, tuple[int, ...]]:
