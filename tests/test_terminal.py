@@ -4,7 +4,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from test_uci import checkpoint
 Screen = list[str]
 """What stands on a terminal, a line each."""
 RANKS = [*"87654321"]
+PROMPTS = ["Your move:", ">"]
+"""Of a game that goes on, and of one that is over; the prompt is what is drawn last."""
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +33,27 @@ class Terminal:
     def type(self, *keys: str) -> None:
         subprocess.run([*self._tmux, "send-keys", *keys], check=True)
 
-    def until(self, *texts: str, without: str = "") -> Screen:
-        """The screen as soon as it shows all of these."""
+    def until(self, *texts: str, last: Sequence[str] = ()) -> Screen:
+        """The screen as soon as it shows all of these, and one of ``last``, if any, as its last line."""
         deadline = time.monotonic() + 60
         while True:
             shown = subprocess.run(
                 [*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True
-            ).stdout
-            if all(text in shown for text in texts) and not (without and without in shown):
-                return shown.splitlines()
+            ).stdout.rstrip()
+            lines = shown.splitlines()
+            if all(text in shown for text in texts) and (not last or (lines[-1:] and lines[-1].rstrip() in last)):
+                return lines
             assert time.monotonic() < deadline, shown
             time.sleep(0.05)
 
     def say(self, line: str, *texts: str) -> Screen:
-        """Type a line; what is shown once these texts are there, and the prompt with nothing behind it."""
-        # Literally: f3 is a key as well.
-        subprocess.run([*self._tmux, "send-keys", "-l", line or " "], check=True)
+        """Type a line; the screen that answers it, drawn to the end."""
+        if line:
+            # Literally: f3 is a key as well. Seen before it is sent: no earlier screen is taken for the answer.
+            subprocess.run([*self._tmux, "send-keys", "-l", line], check=True)
+            self.until(last=[f"{prompt} {line}" for prompt in PROMPTS])
         self.type("Enter")
-        return self.until(*texts, without=f": {line}" if line else "")
+        return self.until(*texts, last=PROMPTS)
 
     def end(self) -> None:
         subprocess.run([*self._tmux, "kill-server"], check=False)

@@ -71,10 +71,12 @@ class View:
         head = [Text(names), Text(), *self._board(game), Text(), Text(last)]
         said = [*self._lines, *map(Text, _over(game).splitlines())]
         self._lines = []
-        self.console.clear()
         width = self.console.width
         lines = sum(max(1, -(-line.cell_len // width)) for line in said)
-        self._print(said if lines > self.room() else [*head, *said])
+        # Written at once, so that nobody sees half a board.
+        with self.console:
+            self.console.clear()
+            self._print(said if lines > self.room() else [*head, *said])
 
     def room(self) -> int:
         """Lines that fit below the board."""
