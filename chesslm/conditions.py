@@ -65,6 +65,8 @@ def kinds_of_tokens(tokens: Sequence[str]) -> tuple[str, ...]:
 
 def condition_tokens(kinds: Sequence[str], headers: Headers) -> tuple[str, ...]:
     """The tokens in front of a game."""
+    if not kinds:
+        return ()
     values = {
         "white": elo_bucket(headers.white_elo),
         "black": elo_bucket(headers.black_elo),

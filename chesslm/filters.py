@@ -135,7 +135,12 @@ class Seen:
 
     def add_content(self, content: bytes) -> bool:
         """Add a game or a text by its hash; whether it is new."""
-        return self.add(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
+        return self.add(self.key(content))
+
+    @staticmethod
+    def key(content: bytes) -> int:
+        """The number that stands for a game or a text."""
+        return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
     def add(self, key: int) -> bool:
         """Add a number, uniformly distributed; whether it is new."""

@@ -168,12 +168,12 @@ def cut_game(game: TokenizedGame, context: int) -> TokenizedGame:
         return game
     ends = np.flatnonzero(game.role[:context] & Role.MOVE_ENDS)
     stop = int(ends[-1]) + 1 if len(ends) else context
-    return TokenizedGame(game.ids[:stop], game.ply[:stop], game.role[:stop])
+    return TokenizedGame(game.ids[:stop], game.role[:stop])
 
 
 def without(game: TokenizedGame, left_out: NDArray[np.bool_]) -> TokenizedGame:
     """A game without some of its tokens."""
-    return TokenizedGame(game.ids[~left_out], game.ply[~left_out], game.role[~left_out])
+    return TokenizedGame(game.ids[~left_out], game.role[~left_out])
 
 
 def targets_of(game: TokenizedGame) -> NDArray[np.int64]:

@@ -114,7 +114,7 @@ def encode_pair(tokenizer: TextTokenizer, pair: Pair, context: int = CONTEXT) ->
     role[1 + len(source) :] = Role.TARGET
     if end:
         role[-1] |= Role.GAME_ENDS
-    return TokenizedGame(ids, np.zeros(len(ids), np.int16), role)
+    return TokenizedGame(ids, role)
 
 
 def _split(

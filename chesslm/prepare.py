@@ -1,37 +1,37 @@
 """PGN to a dataset folder: filters, duplicates, splits by game, shards (the folder is described in ``shards``).
 
-    games -> unusable? -> filters -> excluded? -> duplicate? -> split -> tokens -> shards
+    chunks of PGN -> rows: filters, split, tokens (game_rows, worker processes) -> excluded? -> duplicate? -> shards
 
 The split of a game is a hash of the seed and its moves: no game is in two splits, the same game falls in the same
 split of every dataset with that seed, and nothing depends on the number of workers. Memory is a shard (about
 200 MB as Python objects) and the chunks in flight, whatever the input's size.
 """
 
-import hashlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chesslm import __version__, files
-from chesslm.conditions import Headers, check_kinds, hidden
+from chesslm.conditions import check_kinds
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
 from chesslm.game import Dropped, Game
+from chesslm.game_rows import Row, Work, columns, make_rows, opening_of, tokens_of
 from chesslm.notation import TEXT, TRAINED, check_name, get_notation, train_notation
-from chesslm.pgn import read_games
-from chesslm.shards import SPLITS, ShardWriter, split_of, write_meta
+from chesslm.pgn import read_chunks, read_games
+from chesslm.shards import SPLITS, ShardWriter, write_meta
 from chesslm.streams import Source
 from chesslm.tokenizer import GameTokenizer
 from chesslm.tokenizer_files import save_tokenizer
 
-EXCLUDE_PLIES = 40
 HELD_BACK = 2
 """Games kept until the end, so that no split stays empty."""
 LEARN_GAMES = 20_000
@@ -104,23 +104,30 @@ def prepare(
     began = time.monotonic()
     with files.atomic_folder(out) as folder:
         banned = _openings(excluding, workers)
-        splitter = _Splitter(folder, notation, vocabulary, kinds, tokenizer, hints, seed, (val, test))
+        # A learned vocabulary is one of SAN; what is not known to all workers is done here.
+        words = tokenizer is None or tokenizer.notation.reads_board
+        here = tokenizer is None or tokenizer.foreign
+        work = Work(None if here else notation, kinds, hints, words, filters, seed, (val, test))
+        splitter = _Splitter(folder, work, tokenizer, learn=(notation, vocabulary))
         seen, dropped = Seen(folder), Counter[str]()
         read = 0
-        # A learned vocabulary is one of SAN.
-        words = tokenizer is None or tokenizer.notation.reads_board
-        with closing(read_games(sources, workers, words)) as games, _progress(sources, quiet) as advance:
-            for _, game in games:
+        with (
+            closing(read_chunks(sources, partial(make_rows, work), workers)) as chunks,
+            _progress(sources, quiet) as advance,
+        ):
+            for row in (row for _, parsed in chunks for row in parsed.items):
                 read += 1
                 advance(read, splitter.kept)
-                reason = _reason(game, filters, banned, seen)
-                if reason:
-                    dropped[reason] += 1
-                    continue
-                assert isinstance(game, Game)
-                splitter.add(game)
-                if splitter.kept == max_games:
-                    break
+                if isinstance(row, Dropped):
+                    dropped[row.reason] += 1
+                elif row.opening in banned:
+                    dropped["excluded"] += 1
+                elif not seen.add(row.key):
+                    dropped["duplicate"] += 1
+                else:
+                    splitter.add(row)
+                    if splitter.kept == max_games:
+                        break
         if splitter.kept < len(SPLITS):
             raise InputError(_too_few(splitter.kept, read, dropped))
         save_tokenizer(splitter.finish(), folder / "tokenizer")
@@ -152,132 +159,71 @@ def _fixed_tokenizer(notation: str, kinds: tuple[str, ...], tokenizer_of: str | 
     return None if notation in TRAINED else GameTokenizer(get_notation(notation), kinds)
 
 
-def _reason(game: Game | Dropped, filters: Filters, banned: frozenset[bytes], seen: Seen) -> str:
-    """Why a game is dropped, or nothing; a game that is not dropped counts as seen from now on."""
-    if isinstance(game, Dropped):
-        return game.reason
-    reason = filters.reason(game)
-    if reason:
-        return reason
-    if banned and _opening(game) in banned:
-        return "excluded"
-    return "" if seen.add_content(game.codes.tobytes()) else "duplicate"
-
-
 def _openings(sources: Sequence[Source], workers: int) -> frozenset[bytes]:
     if not sources:
         return frozenset()
     with closing(read_games(sources, workers)) as games:
-        return frozenset(_opening(game) for _, game in games if isinstance(game, Game))
-
-
-def _opening(game: Game) -> bytes:
-    return hashlib.blake2b(game.codes[:EXCLUDE_PLIES].tobytes(), digest_size=16).digest()
+        return frozenset(opening_of(game) for _, game in games if isinstance(game, Game))
 
 
 class _Splitter:
     """Hands each game to the writer of its split, and sees to it that each split gets one."""
 
-    def __init__(
-        self,
-        folder: Path,
-        notation: str,
-        vocabulary: int,
-        conditions: tuple[str, ...],
-        tokenizer: GameTokenizer | None,
-        hints: bool,
-        seed: int,
-        shares: tuple[float, float],
-    ) -> None:
-        self.writers = {split: ShardWriter(folder, split, columns=_columns()) for split in SPLITS}
+    def __init__(self, folder: Path, work: Work, tokenizer: GameTokenizer | None, learn: tuple[str, int]) -> None:
+        self.writers = {split: ShardWriter(folder, split, columns=columns()) for split in SPLITS}
         self.games = Counter[str]()
         self.kept = 0
-        self._learn = (notation, vocabulary, conditions)
-        self._tokenizer, self._hints, self._seed, self._shares = tokenizer, hints, seed, shares
-        self._held: list[tuple[str, Game]] = []
+        self._work, self._tokenizer, self._learn = work, tokenizer, learn
+        self._held: list[Row] = []
 
-    def add(self, game: Game) -> None:
-        split = split_of(game.codes.tobytes(), self._seed, *self._shares)
+    def add(self, row: Row) -> None:
         self.kept += 1
-        self.games[split] += 1
+        self.games[row.split] += 1
         if self._tokenizer is None:
+            assert row.game
             # The same few thousand words over and over: kept once each, they take a tenth of the memory.
-            game = replace(game, words=tuple(map(sys.intern, game.words or ())))
-            self._held.append((split, game))
+            row = row._replace(game=replace(row.game, words=tuple(map(sys.intern, row.game.words or ()))))
+            self._held.append(row)
             if len(self._held) == LEARN_GAMES:
                 self._learned()
         elif len(self._held) < HELD_BACK:
-            self._held.append((split, game))
+            self._held.append(row)
         else:
-            self._write(self._tokenizer, split, game)
+            self._write(self._tokenizer, row)
 
     def finish(self) -> GameTokenizer:
         """Write the games held back, to an empty split first, and what the writers still hold."""
         tokenizer = self._tokenizer or self._learned()
         for empty in [split for split in SPLITS if not self.games[split]]:
-            spared = max(self._held, key=lambda held: self.games[held[0]])
+            spared = max(self._held, key=lambda held: self.games[held.split])
             self._held.remove(spared)
-            self.games[spared[0]] -= 1
+            self.games[spared.split] -= 1
             self.games[empty] += 1
-            self._write(tokenizer, empty, spared[1])
-        for split, game in self._held:
-            self._write(tokenizer, split, game)
+            self._write(tokenizer, spared._replace(split=empty))
+        for row in self._held:
+            self._write(tokenizer, row)
         for writer in self.writers.values():
             writer.flush()
         return tokenizer
 
     def _learned(self) -> GameTokenizer:
         """The tokenizer learned from the games held so far, which are written then."""
-        notation, vocabulary, conditions = self._learn
-        games = [game.words or () for split, game in self._held if split == "train"]
-        tokenizer = self._tokenizer = GameTokenizer(train_notation(notation, games, vocabulary), conditions)
+        notation, vocabulary = self._learn
+        games = [row.game.words or () for row in self._held if row.split == "train" and row.game]
+        learned = train_notation(notation, games, vocabulary)
+        tokenizer = self._tokenizer = GameTokenizer(learned, self._work.conditions)
         held, self._held = self._held[HELD_BACK:], self._held[:HELD_BACK]
-        for split, game in held:
-            self._write(tokenizer, split, game)
+        for row in held:
+            self._write(tokenizer, row)
         return tokenizer
 
-    def _write(self, tokenizer: GameTokenizer, split: str, game: Game) -> None:
-        row = {
-            "plies": len(game.codes),
-            "white_elo": game.white_elo,
-            "black_elo": game.black_elo,
-            "result": game.result,
-            "eco": game.eco,
-            "date": game.date,
-            "event": game.event,
-            "time_control": game.time_control,
-            "source": game.source,
-        }
-        headers = _shown(game, self._seed) if tokenizer.conditions else None
-        tokens = tokenizer.encode(game.codes, game.result, headers, game.words, self._hints)
-        self.writers[split].add(tokens, row)
-
-
-def _shown(game: Game, seed: int) -> Headers:
-    """What is said of a game in front of it: now and then a condition is hidden, by a hash of its moves."""
-    digest = hashlib.blake2b(game.codes.tobytes(), digest_size=16, key=f"{seed} hidden".encode()).digest()
-    draws = iter(np.frombuffer(digest, dtype="<u4") / 2**32)
-    return hidden(game.headers, lambda: float(next(draws)))
-
-
-def _columns() -> Any:
-    """Of the table of games: fixed, since a shard in which no game has an Elo would not say what type it is."""
-    import pyarrow as pa
-
-    whole, text = pa.int16(), pa.string()
-    return pa.schema(
-        [
-            ("plies", pa.int32()),
-            ("white_elo", whole),
-            ("black_elo", whole),
-            ("result", text),
-            ("eco", text),
-            ("date", text),
-            ("event", text),
-            ("time_control", text),
-            ("source", text),
-        ]
-    )
+    def _write(self, tokenizer: GameTokenizer, row: Row) -> None:
+        if row.game:
+            tokens = tokens_of(tokenizer, row.game, self._work)
+            ids, roles = tokens.ids, tokens.role
+        else:
+            ids, roles = np.frombuffer(row.ids, tokenizer.dtype), np.frombuffer(row.roles, np.uint8)
+        self.writers[row.split].add(ids, roles, row.about)
 
 
 def _too_few(kept: int, read: int, dropped: Counter[str]) -> str:

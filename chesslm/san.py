@@ -5,6 +5,7 @@ is checked for legality. Anything unusual (an illegal or ambiguous move, long al
 gives None, and python-chess, four times slower, decides.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import chess
@@ -60,7 +61,7 @@ def _parsed(token: str) -> tuple[int, int, int, int] | None:
     return piece, origins, square, promotion
 
 
-def read_moves(tokens: list[str]) -> list[int] | None:
+def read_moves(tokens: Sequence[str]) -> list[int] | None:
     """The move codes of a game, or None where it takes python-chess to say.
 
     Args:

@@ -29,7 +29,7 @@ from chesslm import files
 from chesslm.errors import InputError
 from chesslm.notation import PAIRS, PROSE
 from chesslm.text_tokenizer import TextTokenizer, read_text_tokenizer
-from chesslm.tokenizer import GameTokenizer, TokenIds, TokenizedGame, plies_of
+from chesslm.tokenizer import GameTokenizer, TokenIds, TokenizedGame
 from chesslm.tokenizer_files import load_tokenizer
 
 SCHEMA = 1
@@ -60,12 +60,12 @@ class ShardWriter:
         self._rows: list[dict[str, Any]] = []
         self._held = 0
 
-    def add(self, game: TokenizedGame, row: dict[str, Any]) -> None:
-        """Add a game with its row of the table (the same keys for every game)."""
-        self._ids.append(game.ids)
-        self._roles.append(game.role)
+    def add(self, ids: TokenIds, roles: NDArray[np.uint8], row: dict[str, Any]) -> None:
+        """Add a game's tokens with its row of the table (the same keys for every game)."""
+        self._ids.append(ids)
+        self._roles.append(roles)
         self._rows.append(row)
-        self._held += len(game)
+        self._held += len(ids)
         if self._held >= self.shard_tokens:
             self.flush()
 
@@ -86,7 +86,9 @@ class ShardWriter:
             with self._file(f"{stem}.{name}.npy") as path, path.open("wb") as file:
                 np.save(file, array)
         with self._file(f"{stem}.games.parquet") as path:
-            pq.write_table(pa.Table.from_pylist(self._rows, self.columns), path)
+            # Three times as fast as from_pylist.
+            columns = {name: [row[name] for row in self._rows] for name in self._rows[0]}
+            pq.write_table(pa.Table.from_pydict(columns, self.columns), path)
         self.games += len(self._ids)
         self.tokens += self._held
         self.shards += 1
@@ -169,8 +171,7 @@ class Split:
         if not 0 <= game < len(self):
             raise IndexError(game)
         shard, span = self._find(game)
-        roles = self.roles[shard][span]
-        return TokenizedGame(self.ids[shard][span], plies_of(roles), roles)
+        return TokenizedGame(self.ids[shard][span], self.roles[shard][span])
 
     def table(self) -> Any:
         """The rows of the games, a ``pyarrow.Table``."""

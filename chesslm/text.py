@@ -185,7 +185,7 @@ def _rows(tokenizer: TextTokenizer, block: Block) -> Iterator[Row]:
             role.append(Role.GAME_ENDS)
         whole = np.concatenate(row).astype(tokenizer.dtype)
         said = {"bytes": len(block.text[begin:end].encode()), "source": block.source}
-        yield TokenizedGame(whole, np.zeros(len(whole), np.int16), np.array(role, np.uint8)), said
+        yield TokenizedGame(whole, np.array(role, np.uint8)), said
         begin = end
 
 

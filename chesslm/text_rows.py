@@ -90,7 +90,7 @@ def write_rows(
             tokenizer = learn_text_tokenizer(training, vocabulary or VOCABULARY)
         for split, piece in chain(held, given):
             for row, said in rows_of(tokenizer, piece):
-                writers[split].add(row, said)
+                writers[split].add(row.ids, row.role, said)
         for writer in writers.values():
             writer.flush()
         if empty := [split for split in SPLITS if not writers[split].games]:

@@ -39,7 +39,8 @@ def write_split(folder: Path, notation: str = "uci-move", shard_tokens: int = 1_
     folder.mkdir()
     writer = shards.ShardWriter(folder, "train", shard_tokens)
     for game, result in zip(TRAIN, RESULTS, strict=True):
-        writer.add(tokenizer.encode(game, result), {"plies": len(game)})
+        tokens = tokenizer.encode(game, result)
+        writer.add(tokens.ids, tokens.role, {"plies": len(game)})
     writer.flush()
     shards.write_meta(folder, [writer], {"notation": notation})
     return shards.open_dataset(folder).splits["train"]

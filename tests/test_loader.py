@@ -104,7 +104,7 @@ def test_no_loss_is_taken_on_what_is_given(tmp_path: Path) -> None:
     games = [tokenizer.encode(random_game(seed, 30), "1-0", Headers(1500, 1600), hints=True) for seed in range(60)]
     writer = ShardWriter(tmp_path, "train")
     for game in games:
-        writer.add(game, {"plies": 30})
+        writer.add(game.ids, game.role, {"plies": 30})
     writer.flush()
     write_meta(tmp_path, [writer], {"notation": "uci-square"})
     split = open_dataset(tmp_path).splits["train"]

@@ -34,7 +34,8 @@ def write_split(folder: Path, games: list[boards.MoveCodes], notation: str, shar
     folder.mkdir()
     writer = shards.ShardWriter(folder, "train", shard_tokens)
     for number, game in enumerate(games):
-        writer.add(tokenizer.encode(game, "1-0" if number % 2 else "*"), {"plies": len(game)})
+        tokens = tokenizer.encode(game, "1-0" if number % 2 else "*")
+        writer.add(tokens.ids, tokens.role, {"plies": len(game)})
     writer.flush()
     shards.write_meta(folder, [writer], {"notation": notation})
     return shards.open_dataset(folder).splits["train"]

@@ -22,7 +22,7 @@ def write(
     for split in SPLITS:
         writer = ShardWriter(folder, split, shard_tokens)
         for number, game in enumerate(games.get(split, [])):
-            writer.add(game, {"plies": int(game.ply.max()), "number": number})
+            writer.add(game.ids, game.role, {"plies": int(game.ply.max()), "number": number})
         writer.flush()
         writers.append(writer)
     write_meta(folder, writers, {"notation": notation})

@@ -1,0 +1,276 @@
+"""A chunk of PGN to games: which pieces of it are games, what their tags say, and what their moves are.
+
+What a game's moves are is python-chess's word: ``chess.pgn.read_game`` reads whatever is unusual. Ordinary games
+(tags, moves, comments, but no variations) take the fast road of ``san``, which gives the same moves five times as
+fast, or that of ``fast``. Games that a sequence of moves from the standard start cannot stand for are dropped, with a
+reason.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+import chess
+import chess.pgn
+import numpy as np
+
+from chesslm import boards
+from chesslm.fast import STANDARD, read_many
+from chesslm.game import Dropped, Game
+from chesslm.streams import BOUNDARY
+from chesslm.tokenizer import KNOWN_RESULTS
+
+T = TypeVar("T")
+
+NOT_A_GAME = Dropped("not a game")
+_STANDARD = ("standard", "chess", "classical", "normal", "from position")
+_MARKERS = (*KNOWN_RESULTS, "*")
+
+
+class Parsed(NamedTuple, Generic[T]):
+    """What a chunk holds.
+
+    Attributes:
+        items: its games, or what they were made into, or why they were dropped.
+        ended: whether the last of them ended with a termination marker.
+        marked: whether any other did.
+    """
+
+    items: list[T | Dropped]
+    ended: bool
+    marked: bool
+
+
+def parse_chunk(chunk: bytes, name: str = "") -> Parsed[Game]:
+    """The games of a chunk of whole games.
+
+    Args:
+        chunk: UTF-8, or Latin-1 game by game where it is not.
+        name: of the file that it is from.
+    """
+    try:
+        text = chunk.decode()
+    except UnicodeDecodeError:
+        text = None
+    whole = text if text is not None else chunk.decode("latin-1")
+    pieces = [piece if text is not None else _redecoded(piece) for piece in _pieces(whole)]
+    ordinary = [_ordinary(piece) for piece in pieces]
+    codes = iter(read_many([each.words for each in ordinary if each and each.words]))
+    items: list[Game | Dropped] = []
+    ended = marked = False
+    for piece, each in zip(pieces, ordinary, strict=True):
+        quick = _quick(each, next(codes) if each.words else None, name) if each else None
+        for item, ends in [(quick, bool(each and each.marker))] if quick else _read_any(piece, name):
+            marked = marked or ended
+            items.append(item)
+            ended = ends
+    return Parsed(items, ended, marked)
+
+
+def _redecoded(piece: str) -> str:
+    raw = piece.encode("latin-1")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return piece
+
+
+_BOUNDARY = re.compile(BOUNDARY)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Text cut into games; some pieces hold several, where that is not easily told."""
+    start, last_close = 0, text.rfind("}")
+    for match in _BOUNDARY.finditer(text):
+        end = match.end()
+        # An open brace that nothing closes later opens no comment, or one that must not swallow the other games.
+        if end < last_close and text.rfind("{", start, end) > text.rfind("}", start, end):
+            continue
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+_TAGS = re.compile(r'^\[([A-Za-z0-9][A-Za-z0-9_+#=:-]*)[ \t]+"(.*)"\][ \t]*$', re.MULTILINE)
+_COMMENT = re.compile(r"\{[^}]*\}")
+_UNUSUAL = re.compile(r"[^A-Za-z0-9.+#=\-/*!?$ \n]|\n[ \n]")
+# The tokens of chess.pgn.MOVETEXT_REGEX that are left when the above is not there, in its order.
+_TOKEN = re.compile(
+    r"[NBKRQ]?[a-h]?[1-8]?[\-x]?[a-h][1-8](?:=?[nbrqkNBRQK])?|--|Z0|0000|O-O(?:-O)?|0-0(?:-0)?"
+    r"|\$[0-9]+|\*|1-0|0-1|1/2-1/2|[?!]{1,2}"
+)
+
+
+_WORD = re.compile(
+    # A move, with what may be marked on it.
+    rf"({STANDARD})[+#]?[!?]{{0,2}}"
+    # A move number, what is left of one, and NAGs: no moves.
+    r"|[1-9][0-9]{0,2}\.?|\.|[!?]{1,2}|\$[0-9]{1,3}"
+)
+
+
+class _Words(dict[str, str | None]):
+    """What a word comes to: a move in SAN without marks, nothing, or None where ``_TOKEN`` has to look closer."""
+
+    def __missing__(self, word: str) -> str | None:
+        match = _WORD.fullmatch(word)
+        move = match and (match[1] or "")
+        # Games have some ten thousand different ones; a file of junk has more.
+        if len(self) < 1 << 16:
+            self[word] = move
+        return move
+
+
+_words = _Words()
+
+
+class _Ordinary(NamedTuple):
+    """A piece that is one ordinary game.
+
+    Attributes:
+        tags: its tags.
+        words: its moves in SAN without check marks.
+        marker: the result that it ends with, or nothing.
+        reason: why the tags rule it out, if they do; it has no words then.
+    """
+
+    tags: dict[str, str]
+    words: list[str]
+    marker: str
+    reason: str = ""
+
+
+def _ordinary(piece: str) -> _Ordinary | None:
+    """A piece as an ordinary game; None if it is anything else."""
+    head, _, rest = piece.partition("\n\n")
+    found = _TAGS.findall(head)
+    if len(found) != head.count("\n") + 1:
+        return None
+    if "{" in rest:
+        # Not by a space: what stands between a comment and the next line is no blank line.
+        rest = _COMMENT.sub("!", rest)
+    rest = rest.rstrip(" \n")
+    if not rest or rest[0] in " \n" or _UNUSUAL.search(rest):
+        return None
+    tags = dict(found)
+    words = rest.replace(".", ". ").split()
+    marker = words.pop() if words[-1] in _MARKERS else ""
+    moves = list(map(_words.__getitem__, words))
+    if None in moves:
+        moves = _TOKEN.findall(rest)
+        marker = moves.pop() if moves and moves[-1] in _MARKERS else ""
+        moves = [move for move in moves if move[0] not in "$!?"]
+    if reason := _unusable(tags):
+        return _Ordinary(tags, [], marker, reason)
+    return _Ordinary(tags, list(filter(None, moves)), marker)
+
+
+def _quick(ordinary: _Ordinary, codes: boards.MoveCodes | None, name: str) -> Game | Dropped | None:
+    """An ordinary game, its moves read; None where python-chess has to read it."""
+    if ordinary.reason:
+        return Dropped(ordinary.reason)
+    if not ordinary.words:
+        return Dropped("no moves")
+    return None if codes is None else _game(codes, ordinary.tags, ordinary.marker, name)
+
+
+class _Visitor(chess.pgn.BaseVisitor["_Visitor"]):
+    """What ``chess.pgn.read_game`` finds, reduced to the tags and the main line."""
+
+    def begin_game(self) -> None:
+        self.tags: dict[str, str] = {}
+        self.codes: list[int] = []
+        self.reason = self.marker = ""
+        self.comment: str | None = None
+        self.depth = 0
+        self.ended = False
+
+    def visit_header(self, tagname: str, tagvalue: str) -> None:
+        self.tags[tagname] = tagvalue
+
+    def end_headers(self) -> chess.pgn.SkipType | None:
+        self.reason = _unusable(self.tags)
+        return chess.pgn.SKIP if self.reason else None
+
+    def begin_variation(self) -> None:
+        self.depth += 1
+
+    def end_variation(self) -> None:
+        self.depth -= 1
+
+    def visit_comment(self, comment: str) -> None:
+        self.comment = comment
+
+    def visit_move(self, board: chess.Board, move: chess.Move) -> None:
+        if self.depth:
+            return
+        if not move:
+            self.reason = self.reason or "null move"
+        self.codes.append(boards.move_code(move))
+        self.ended = False
+
+    def visit_result(self, result: str) -> None:
+        if self.marker in ("", "*"):
+            self.marker = result
+        self.ended = True
+
+    def handle_error(self, error: Exception) -> None:
+        self.reason = self.reason or "illegal move"
+
+    def result(self) -> "_Visitor":
+        return self
+
+
+def _read_any(piece: str, name: str) -> Iterator[tuple[Game | Dropped, bool]]:
+    """The games of a piece as python-chess reads them, and whether each ended with a marker."""
+    handle = io.StringIO(piece)
+    while True:
+        try:
+            read = chess.pgn.read_game(handle, Visitor=_Visitor)
+        except ValueError:
+            # A NAG of thousands of digits is no int to Python, and where its game ends python-chess does not say.
+            yield Dropped("illegal move"), True
+            return
+        if read is None:
+            return
+        if _in_open_comment(piece, handle.tell(), read.comment):
+            yield Dropped("unclosed comment"), False
+        elif read.reason:
+            yield Dropped(read.reason), read.ended or read.reason in ("variant", "FEN start")
+        elif read.codes:
+            yield _game(np.array(read.codes, np.uint16), read.tags, read.marker, name), read.ended
+        else:
+            yield (Dropped("no moves") if read.tags else NOT_A_GAME), read.ended
+
+
+def _in_open_comment(piece: str, position: int, comment: str | None) -> bool:
+    """Whether the last comment of a game goes on to the end of the text because nothing closes it."""
+    return position == len(piece) and comment is not None and piece.endswith(("{" + comment, "{ " + comment))
+
+
+def _unusable(tags: dict[str, str]) -> str:
+    """Why the tags rule a game out, if they do."""
+    if tags.get("Variant", "standard").lower() not in _STANDARD:
+        return "variant"
+    return "" if tags.get("FEN", chess.STARTING_FEN) == chess.STARTING_FEN else "FEN start"
+
+
+def _game(codes: boards.MoveCodes, tags: dict[str, str], marker: str, name: str) -> Game:
+    result = tags.get("Result", "*")
+    date = tags.get("Date", "")
+    return Game(
+        codes,
+        result if result in KNOWN_RESULTS else marker or "*",
+        _elo(tags.get("WhiteElo", "")),
+        _elo(tags.get("BlackElo", "")),
+        tags.get("ECO") or None,
+        date if date[:1].isdecimal() else tags.get("UTCDate") or date or None,
+        tags.get("Event") or None,
+        tags.get("TimeControl") or None,
+        name,
+    )
+
+
+def _elo(text: str) -> int | None:
+    return int(text) if text.isdecimal() and 3 <= len(text) <= 4 else None
