@@ -152,7 +152,7 @@ IDEAS = {
     "a tenth of the games, ten times": Idea("worse, but not by much", repeats=10),
     "no random games": Idea("better on human games, far worse on random ones", share=0.0),
     "half random games": Idea("better on random games, worse on human ones", share=0.5),
-    "every legal move of a random game": Idea(
-        "far better: thirty moves are learned from, not one", {"train.expected": True}
+    "half of the games left at any ply": Idea(
+        "far better on both: thirty legal moves are learned from, not one", {"train.strays": 0.5}
     ),
 }

@@ -63,8 +63,8 @@ class TrainConfig:
         decay: share of the budget, at its end, during which it falls linearly to ``final``.
         final: share of the peak rate that is left at the end.
         clip: largest norm of the gradient.
-        expected: in games of random legal moves the loss is what it is on average over all legal moves, the drawn one
-            being one of them (``chances``).
+        strays: how likely a game is left at any ply for a random legal move, 0 to 1: the targets tell of every way to
+            (``chances``), and in games of random legal moves of nothing else. 0: of the move played alone.
         hints: share of the moves before which the moved piece is named, in a dataset prepared with ``--hints``.
         max_games: train on a seeded sample of so many games; 0: on all. Smaller samples of a seed lie in larger ones.
         patience: validations without a better one after which the rate is quartered, and the second time the
@@ -93,7 +93,7 @@ class TrainConfig:
     decay: float = 0.5
     final: float = 0.01
     clip: float = 1.0
-    expected: bool = False
+    strays: float = 0.0
     hints: float = 0.0
     max_games: int = 0
     patience: int = 0
@@ -262,8 +262,9 @@ def _check(recipe: Recipe) -> None:
             raise InputError(f"setting train.{name} must be 0 or more")
     if any(not minutes > 0 for minutes in train.legs):
         raise InputError("setting train.legs is the minutes of each leg, above 0")
-    if train.hints > 1:
-        raise InputError("setting train.hints is a share, from 0 to 1")
+    for name in ("hints", "strays"):
+        if not 0 <= getattr(train, name) <= 1:
+            raise InputError(f"setting train.{name} is a share, from 0 to 1")
     for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):
         if getattr(train, name) not in known:
             raise InputError(f"setting train.{name} is one of {', '.join(known)}")

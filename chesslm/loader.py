@@ -2,7 +2,7 @@
 
     {"ids": ids_BT int64, padded on the right,                      T differs from batch to batch
      "targets": the same, NOT_ASKED where no loss is taken,
-     "expected": what else might have stood in their place, where that is known (``chances``), or None,
+     "expected": what else might have stood in their place, where that is asked for (``chances``), or None,
      "whole": {"tokens": targets, "moves", "games"} of the batch that this is a part of, "last": of its parts here}
 
 No loss is taken on padding, on <bos>, on conditions and on piece hints: a model is given those. Where the games carry
@@ -53,7 +53,7 @@ class GameBatches:
         context: games are cut to this many tokens, after a whole move.
         seed: of the order and of the hints.
         hints: share of the moves whose hint is shown, where the games have any.
-        mover: gives the chances of what a random mover might have played, in its games; None: they are not asked for.
+        mover: gives the chances of the random moves by which games are left; None: they are not asked for.
         games: train on a seeded sample of so many; 0: on all. A smaller sample lies in a larger one.
         parts: of this process's share of a batch.
         rank, ranks: this process, and how many share each batch.
@@ -133,16 +133,16 @@ class GameBatches:
             }
 
     @cached_property
-    def _drawn(self) -> NDArray[np.bool_]:
-        """Which games a random mover played, if that is asked."""
-        if not self.mover:
-            return np.zeros(len(self.split), bool)
-        return np.array([event == RANDOM_EVENT for event in self.split.table()["event"].to_pylist()])
+    def _random(self) -> NDArray[np.float64]:
+        """How likely a move of each game is a random one."""
+        events, strays = self.split.table()["event"].to_pylist(), self.mover.strays if self.mover else 0.0
+        return np.array([1.0 if event == RANDOM_EVENT else strays for event in events])
 
     def _expected(self, games: NDArray[np.int64], rows: list[TokenizedGame]) -> Chances | None:
-        """The chances in the random games among some."""
-        drawn = [(row, game) for row, game in enumerate(rows) if self._drawn[games[row]]]
-        return self.mover.chances(drawn) if self.mover and drawn else None
+        """The chances of what stands in some games, if strays are asked for."""
+        if not self.mover or not rows:
+            return None
+        return self.mover.chances([(row, game, float(self._random[games[row]])) for row, game in enumerate(rows)])
 
     def _shown(self, number: int) -> TokenizedGame:
         """A game with the hints that it shows in this epoch."""

@@ -29,12 +29,13 @@ def _written(tokenizer: GameTokenizer, codes: boards.MoveCodes) -> list[list[tup
     ][: len(codes)]
 
 
+@pytest.mark.parametrize("share", [1.0, 0.3])
 @pytest.mark.parametrize("notation", ["uci-move", "uci-square"])
-def test_chances_are_shares_of_the_legal_moves(notation: str) -> None:
+def test_chances_are_shares_of_the_legal_moves_and_the_rest_of_the_one_played(notation: str, share: float) -> None:
     tokenizer = get_tokenizer(notation)
     codes = random_game(5, 80)
     game = tokenizer.encode(codes, "1-0")
-    chances = RandomMover(tokenizer).chances([(3, game)])
+    chances = RandomMover(tokenizer, 0.3).chances([(3, game, share)])
     assert chances.row.tolist() == [3] * len(chances.at)
     of_moves = ~(game.role & (Role.GAME_BEGINS | Role.GAME_ENDS)).astype(bool)
     assert chances.at.tolist() == np.flatnonzero(of_moves).tolist()
@@ -46,7 +47,10 @@ def test_chances_are_shares_of_the_legal_moves(notation: str) -> None:
         open_to = [move for move in legal[ply] if move[: len(begun)] == begun]
         expected = {token: 0.0 for move in open_to for token in [move[len(begun)]]}
         for move in open_to:
-            expected[move[len(begun)]] += 1 / len(open_to)
+            expected[move[len(begun)]] += share / len(legal[ply])
+        expected[int(game.ids[at])] += 1 - share
+        whole = sum(expected.values())
+        expected = {token: chance / whole for token, chance in expected.items()}
         found = {token: share for token, share in zip(ids, shares, strict=True) if share}
         assert found == pytest.approx(expected)
         assert int(game.ids[at]) in found
@@ -58,7 +62,7 @@ def test_after_a_hint_only_that_piece_moves() -> None:
     hint = game.role & Role.HINT > 0
     second = game.ply == 1
     shown = without(game, hint & second)  # a hint on the first move alone
-    chances = RandomMover(tokenizer).chances([(0, shown)])
+    chances = RandomMover(tokenizer, 1.0).chances([(0, shown, 1.0)])
     squares = [{tokenizer.tokens[i] for i, share in zip(*each, strict=True) if share} for each in zip(
         chances.ids.tolist(), chances.shares.tolist(), strict=True
     )]  # fmt: skip
@@ -69,8 +73,8 @@ def test_after_a_hint_only_that_piece_moves() -> None:
 def test_a_game_may_be_cut() -> None:
     tokenizer = get_tokenizer("uci-move")
     whole = tokenizer.encode(random_game(5, 60))
-    mover = RandomMover(tokenizer)
-    some, all_of_it = mover.chances([(0, cut_game(whole, 21))]), mover.chances([(0, whole)])
+    mover = RandomMover(tokenizer, 0.5)
+    some, all_of_it = (mover.chances([(0, game, 0.5)]) for game in (cut_game(whole, 21), whole))
     assert len(some.at) == 20
     width = some.ids.shape[1]
     assert torch.equal(some.ids, all_of_it.ids[:20, :width])
@@ -81,14 +85,14 @@ def test_the_expected_loss_is_the_mean_over_what_may_be_drawn() -> None:
     tokenizer = get_tokenizer("uci-square")
     model = new_gpt2(ModelConfig(layers=1, width=16, heads=1), tokenizer, seed=0).eval()
     codes = random_game(9, 12)
-    mover = RandomMover(tokenizer)
+    mover = RandomMover(tokenizer, 1.0)
     played = codes[:11]
     *_, board = boards.replay(boards.to_moves(played))
 
     def loss(game: boards.MoveCodes, expected: bool) -> float:
         tokens = tokenizer.encode(game)
         ids, targets = (torch.from_numpy(pad_rows([each])) for each in (tokens.ids, targets_of(tokens)))
-        total, asked = loss_sum(model, ids, targets, mover.chances([(0, tokens)]) if expected else None)
+        total, asked = loss_sum(model, ids, targets, mover.chances([(0, tokens, 1.0)]) if expected else None)
         assert asked == 2 * len(game)
         return float(total.detach())
 
@@ -100,7 +104,7 @@ def test_the_expected_loss_is_the_mean_over_what_may_be_drawn() -> None:
     assert expected == pytest.approx(last, rel=1e-4)
 
 
-def test_only_games_of_the_random_mover(tmp_path: Path, cli: Cli) -> None:
+def test_games_of_the_random_mover_have_nothing_else(tmp_path: Path, cli: Cli) -> None:
     pgn, data = tmp_path / "games.pgn", tmp_path / "data"
     cli("generate", str(pgn), "--games", "30")
     with pgn.open("a") as file:
@@ -112,18 +116,21 @@ def test_only_games_of_the_random_mover(tmp_path: Path, cli: Cli) -> None:
     split = dataset.splits["train"]
     events = split.table()["event"].to_pylist()
     assert {"Club", RANDOM_EVENT} == set(events)
-    batches = GameBatches(split, 4096, 512, seed=1, parts=2, mover=RandomMover(dataset.tokenizer))
+    batches = GameBatches(split, 4096, 512, seed=1, parts=2, mover=RandomMover(dataset.tokenizer, 0.25))
     parts = iter(batches)
     seen = []
     for games in batches.plan(0):
         for numbers in (games[::2], games[1::2]):
             expected = next(parts)["expected"]
-            rows = set(expected.row.tolist()) if expected else set()
-            assert rows == {row for row, game in enumerate(numbers) if events[game] == RANDOM_EVENT}
+            for row, game in enumerate(numbers):
+                of_row = expected.shares[expected.row == row]
+                least = torch.where(of_row > 0, of_row, 1).amin(1)
+                evenly = torch.allclose(of_row.amax(1), least)
+                assert len(of_row) >= 3 and evenly == (events[game] == RANDOM_EVENT)
             seen += numbers.tolist()
     assert sorted(seen) == list(range(len(split)))
 
 
 def test_notations_that_read_the_board_are_refused() -> None:
-    with pytest.raises(InputError, match=r"train\.expected"):
-        RandomMover(get_tokenizer("pgn-char"))
+    with pytest.raises(InputError, match=r"train\.strays"):
+        RandomMover(get_tokenizer("pgn-char"), 0.5)
