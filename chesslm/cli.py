@@ -6,6 +6,7 @@ stderr.
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -95,23 +96,34 @@ def prepare(
         list[str] | None,
         typer.Option(help="Drop games that share their first 40 plies with one in this PGN."),
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Only one share of the files, e.g. 2/8; --merge joins them.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Join the dataset folders that are given as files.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run kept.")] = False,
     seed: Seed = 1,
     workers: Workers = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Turn PGN games, prose, or pairs into a dataset of token shards."""
+    """Turn PGN games, prose, or pairs into a dataset of token shards; or join such datasets."""
+    if merge:
+        from chesslm.merge import merge as join
+
+        _only(context, ("pgn", "out", "merge", "quiet"), "was for the datasets; leave it out with --merge")
+        join([Path(folder) for folder in pgn], out, quiet)
+        return
     if text or pairs:
         from chesslm.pair_rows import prepare_pairs
         from chesslm.text import prepare_text
 
         what = "text" if text else "pairs"
         taken = ("pgn", "out", what, "vocabulary", "tokenizer", "val", "test", "seed", "quiet")
-        if others := [name for name in context.params if name not in taken and _given(context, name)]:
-            raise InputError(f"--{others[0].replace('_', '-')} is for games; leave it out with --{what}")
+        _only(context, taken, f"is for games; leave it out with --{what}")
         (prepare_text if text else prepare_pairs)(
             pgn, out, vocabulary=vocabulary, tokenizer_of=tokenizer, val=val, test=test, seed=seed, quiet=quiet
         )
         return
+    from chesslm.pgn import Share
     from chesslm.prepare import Filters, prepare
 
     filters = Filters(
@@ -121,8 +133,15 @@ def prepare(
     prepare(
         pgn, out, notation=notation, vocabulary=vocabulary, tokenizer_of=tokenizer,
         conditions=condition.split(",") if condition else (), hints=hints, filters=filters, max_games=max_games,
-        val=val, test=test, exclude=exclude or [], seed=seed, workers=workers, quiet=quiet,
+        val=val, test=test, exclude=exclude or [], seed=seed, share=Share.read(shard) if shard else None,
+        resume=resume, workers=workers, quiet=quiet,
     )  # fmt: skip
+
+
+def _only(context: typer.Context, taken: Sequence[str], why: str) -> None:
+    """Refuse any option but some."""
+    if others := [name for name in context.params if name not in taken and _given(context, name)]:
+        raise InputError(f"--{others[0].replace('_', '-')} {why}")
 
 
 def _given(context: typer.Context, name: str) -> bool:

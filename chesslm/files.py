@@ -1,10 +1,12 @@
 """Files: written whole or not at all (a temporary name, then a rename), hashed, and read in one place."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,68 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             # Only what is still empty goes: on success nothing is.
             for parent in missing:
                 parent.rmdir()
+
+
+@contextmanager
+def resumable_folder(path: Path, resume: bool, worth_keeping: Callable[[Path], bool]) -> Iterator[Path]:
+    """Give the folder ``path.partial``, which becomes ``path`` on success; ``path`` must not exist yet.
+
+    On any error or Ctrl-C it is kept if it is worth that, with a line on stderr that says so, and deleted otherwise. It
+    is locked: two processes never write there.
+
+    Args:
+        path: an empty folder will do.
+        resume: go on in the folder that an earlier run kept, if there is one.
+        worth_keeping: whether something in it can be gone on with.
+
+    Raises:
+        InputError: ``path`` exists with something in it or cannot be created, another process is writing, or there is
+            something to go on with and that is not asked for.
+        FailureError: the disk is full.
+    """
+    check_new(path)
+    target = path.absolute()
+    partial = target.with_name(f"{target.name}.partial")
+    missing = [parent for parent in target.parents if not parent.exists()]
+    with _locked(partial, path):
+        check_new(path)
+        if worth_keeping(partial) and not resume:
+            raise InputError(f"{partial} is what an interrupted run kept; go on with --resume, or remove it")
+        if not worth_keeping(partial):
+            for left in partial.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        try:
+            yield partial
+            partial.replace(target)
+        except OSError as error:
+            # Under the name that the user gave, not the temporary one.
+            raise explain(OSError(error.errno, error.strerror), path) from error
+        finally:
+            if worth_keeping(partial):
+                print(f"chesslm: {partial} keeps what is done; go on with --resume", file=sys.stderr)
+            elif partial.exists():
+                shutil.rmtree(partial)
+                with suppress(OSError):
+                    # Only what is still empty goes.
+                    for parent in missing:
+                        parent.rmdir()
+
+
+@contextmanager
+def _locked(folder: Path, path: Path) -> Iterator[None]:
+    """Make a folder for one process alone; errors speak of ``path``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise explain(OSError(error.errno, error.strerror), path) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"{folder}: another process is writing there; let it end or choose another --out") from None
+    finally:
+        os.close(lock)
 
 
 def sha256(path: Path) -> str:

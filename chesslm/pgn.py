@@ -5,9 +5,12 @@
 How a chunk is read is told in ``parsing``.
 """
 
+import hashlib
+import re
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -31,8 +34,57 @@ def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[S
                 yield source, game
 
 
+@dataclass
+class Place:
+    """How far inputs are read.
+
+    Attributes:
+        chunks: of all inputs, read so far.
+        digest: of the last of them and of all before it, in hex.
+        games: so far, in the input that is being read.
+        marked: whether any of them ended with a termination marker.
+    """
+
+    chunks: int = 0
+    digest: str = ""
+    games: int = 0
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several shares that inputs are cut into by their bytes, so that several machines can read them.
+
+    Attributes:
+        number: from 0.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    @staticmethod
+    def read(text: str) -> "Share":
+        """The share that is written so: 2/8 is the second of eight.
+
+        Raises:
+            InputError: it is malformed.
+        """
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise InputError(f"--shard takes a number out of how many, such as 2/8, not {text!r}")
+        return Share(int(match[1]) - 1, int(match[2]))
+
+
+WHOLE = Share(0, 1)
+
+
 def read_chunks(
-    sources: Sequence[Source], parse: Callable[[bytes, str], Parsed[T]], workers: int = 0
+    sources: Sequence[Source],
+    parse: Callable[[bytes, str], Parsed[T]],
+    workers: int = 0,
+    place: Place | None = None,
+    share: Share = WHOLE,
 ) -> Generator[tuple[Source, Parsed[T]], None, None]:
     """What several inputs hold, a chunk of games at a time, each with the input that it is from, in input order.
 
@@ -42,27 +94,31 @@ def read_chunks(
         sources: each is read once.
         parse: reads a chunk, given the name of its file, in a worker process.
         workers: processes that parse; 0 is one a core, 1 this one.
+        place: where to go on, kept up to date with what is given out.
+        share: what of the inputs to read.
 
     Raises:
-        InputError: an input is missing, empty, corrupt, or has no game in it.
+        InputError: an input is missing, empty, corrupt, has no game in it, or is not what it was up to ``place``; or
+            it is to be shared and its size is not known.
         FailureError: reading failed or a worker died.
     """
     ahead = 2 * parallel.cores(workers) + 2
-    with parallel.processes(workers) as executor, closing(_chunks(sources)) as chunks:
-        games, marked = 0, False
-        for (source, last, ends_in_newline), parsed in parallel.in_order(executor, parse, chunks, ahead):
-            games += sum(item != NOT_A_GAME for item in parsed.items)
-            marked = marked or parsed.marked or (parsed.ended and not last)
+    at = place or Place()
+    with parallel.processes(workers) as executor, closing(_chunks(sources, at, share)) as chunks:
+        for (source, last, ends_in_newline, digest), parsed in parallel.in_order(executor, parse, chunks, ahead):
+            at.chunks, at.digest = at.chunks + 1, digest
+            at.games += sum(item != NOT_A_GAME for item in parsed.items)
+            at.marked = at.marked or parsed.marked or (parsed.ended and not last)
             if last:
-                source.truncated |= not parsed.ended and _cut(parsed.items, ends_in_newline, marked)
-                if not games:
+                source.truncated |= not parsed.ended and _cut(parsed.items, ends_in_newline, at.marked)
+                if not at.games and share == WHOLE:
                     why = "truncated before its first game ends" if source.truncated else "no chess game in it"
                     raise InputError(f"{source.where}: {why}; is it a whole PGN?")
                 if source.truncated:
                     if parsed.items and not parsed.ended:
                         parsed.items[-1] = Dropped("truncated")
                     print(f"chesslm: {source.where} is truncated; only its whole games are read", file=sys.stderr)
-                games, marked = 0, False
+                at.games, at.marked = 0, False
             yield source, parsed
 
 
@@ -89,13 +145,43 @@ def read_pgn(source: str, limit: int | None = None) -> list[Game]:
 
 
 def _chunks(
-    sources: Sequence[Source],
-) -> Generator[tuple[tuple[Source, bool, bool], tuple[bytes, str]], None, None]:
-    """Each chunk with its source, whether it is the last one of it, and whether it ends in a newline."""
+    sources: Sequence[Source], place: Place, share: Share
+) -> Generator[tuple[tuple[Source, bool, bool, str], tuple[bytes, str]], None, None]:
+    """Each chunk of a share, from a place on; with its source, whether it is the last one of it, whether it ends in a
+    newline, and the digest up to it.
+    """
+    hashed, passed, (skip, known) = hashlib.blake2b(digest_size=16), 0, (place.chunks, place.digest)
+    for source, chunk, last in _of_share(sources, share):
+        hashed.update(chunk)
+        passed += 1
+        if passed > skip:
+            yield (source, last, chunk.endswith(b"\n"), hashed.hexdigest()), (chunk, source.name)
+        elif passed == skip and hashed.hexdigest() != known:
+            break
+    if passed < skip or (passed == skip > 0 and hashed.hexdigest() != known):
+        raise InputError(
+            f"{sources[0].where}: not the input that the interrupted run read; begin anew without --resume"
+        )
+
+
+def _of_share(sources: Sequence[Source], share: Share) -> Iterator[tuple[Source, bytes, bool]]:
+    """The chunks of a share, and whether each is the last one of its input.
+
+    A chunk is in the share that the compressed bytes read by its end fall in: the same on every machine.
+    """
+    sizes = [source.size for source in sources]
+    if share != WHOLE and None in sizes:
+        raise InputError(f"{sources[sizes.index(None)].where}: to be shared it must be a file, whose size is known")
+    before, total = 0, sum(size or 0 for size in sizes)
     for source in sources:
         with closing(source.chunks()) as chunks:
             chunk = next(chunks, b"")
-            for following in chunks:
-                yield (source, False, True), (chunk, source.name)
+            while chunk is not None:
+                number = share.of * (before + source.read - 1) // total if share != WHOLE else 0
+                following = next(chunks, None)
+                if number > share.number:
+                    return
+                if number == share.number:
+                    yield source, chunk, following is None
                 chunk = following
-            yield (source, True, chunk.endswith(b"\n")), (chunk, source.name)
+        before += source.size or 0

@@ -7,35 +7,31 @@ split of every dataset with that seed, and nothing depends on the number of work
 200 MB as Python objects) and the chunks in flight, whatever the input's size.
 """
 
+import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from chesslm import __version__, files
 from chesslm.conditions import check_kinds
+from chesslm.done import WORK, Done, begun
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
-from chesslm.game import Dropped, Game
-from chesslm.game_rows import Row, Work, columns, make_rows, opening_of, tokens_of
-from chesslm.notation import TEXT, TRAINED, check_name, get_notation, train_notation
-from chesslm.pgn import read_chunks, read_games
-from chesslm.shards import SPLITS, ShardWriter, write_meta
+from chesslm.game import Game
+from chesslm.game_rows import Work, make_rows, opening_of
+from chesslm.notation import TEXT, TRAINED, check_name, get_notation
+from chesslm.pgn import WHOLE, Share, read_chunks, read_games
+from chesslm.shards import SPLITS, open_dataset
+from chesslm.splitter import Splitter
 from chesslm.streams import Source
 from chesslm.tokenizer import GameTokenizer
-from chesslm.tokenizer_files import save_tokenizer
 
-HELD_BACK = 2
-"""Games kept until the end, so that no split stays empty."""
-LEARN_GAMES = 20_000
-"""Games from whose training part a vocabulary is learned."""
 LEAST_VOCABULARY = 64
 
 
@@ -54,6 +50,8 @@ def prepare(
     test: float = 0.02,
     exclude: Sequence[str] = (),
     seed: int = 1,
+    share: Share | None = None,
+    resume: bool = False,
     workers: int = 0,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -61,7 +59,7 @@ def prepare(
 
     Args:
         pgn: paths, URLs, or - for standard input.
-        out: the folder to make; on any error it is not made.
+        out: the folder to make; on any error it is not made, and whole shards are kept in ``out.partial``.
         notation: as in ``notation.NAMES``.
         vocabulary: tokens at most, where they are learned from the games; 0 takes the notation's own number.
         tokenizer_of: folder, hub id or GGUF file of the model whose tokens the notation ``text`` is written in.
@@ -73,6 +71,8 @@ def prepare(
         exclude: PGN inputs; a game is dropped if its first 40 plies are those of a game there. A shorter game is
             dropped only if the same game is there.
         seed: of the splits.
+        share: which share of the games this is, of a dataset that ``merge`` joins; None: all of them.
+        resume: go on where an interrupted run kept its last whole shard.
         workers: processes that parse; 0 is one a core.
         quiet: no progress and no summary.
 
@@ -100,52 +100,70 @@ def prepare(
         raise InputError("--val and --test are shares of the games, such as 0.02, and leave some for training")
     if max_games is not None and max_games < len(SPLITS):
         raise InputError(f"--max-games must be {len(SPLITS)} or more: one game for each split")
+    if share and (tokenizer is None or max_games):
+        raise InputError("--shard is for notations whose tokens are known before, and without --max-games")
     sources, excluding = [Source(where) for where in pgn], [Source(where) for where in exclude]
+    asked = {
+        "notation": notation,
+        "conditions": list(kinds),
+        "hints": hints,
+        "filters": {**asdict(filters), "max_games": max_games},
+        "shares": {"val": val, "test": test},
+        "seed": seed,
+        "version": __version__,
+    }
     began = time.monotonic()
-    with files.atomic_folder(out) as folder:
+    with files.resumable_folder(out, resume, begun) as folder:
+        if (folder / "meta.json").exists():
+            shutil.rmtree(folder / WORK, ignore_errors=True)
+            return open_dataset(folder).meta
+        (folder / WORK).mkdir(exist_ok=True)
         banned = _openings(excluding, workers)
         # A learned vocabulary is one of SAN; what is not known to all workers is done here.
         words = tokenizer is None or tokenizer.notation.reads_board
         here = tokenizer is None or tokenizer.foreign
         work = Work(None if here else notation, kinds, hints, words, filters, seed, (val, test))
-        splitter = _Splitter(folder, work, tokenizer, learn=(notation, vocabulary))
-        seen, dropped = Seen(folder), Counter[str]()
-        read = 0
+        done = Done(
+            folder,
+            Splitter(folder, work, tokenizer, (notation, vocabulary), part=share is not None),
+            Seen(folder / WORK),
+            # What is not in meta.json, but has to be the same to go on.
+            {
+                **asked,
+                "inputs": [[source.name for source in each] for each in (sources, excluding)],
+                "share": share and asdict(share),
+                "vocabulary": vocabulary,
+            },
+        )
+        done.restore()
         with (
-            closing(read_chunks(sources, partial(make_rows, work), workers)) as chunks,
+            closing(read_chunks(sources, partial(make_rows, work), workers, done.place, share or WHOLE)) as chunks,
             _progress(sources, quiet) as advance,
         ):
-            for row in (row for _, parsed in chunks for row in parsed.items):
-                read += 1
-                advance(read, splitter.kept)
-                if isinstance(row, Dropped):
-                    dropped[row.reason] += 1
-                elif row.opening in banned:
-                    dropped["excluded"] += 1
-                elif not seen.add(row.key):
-                    dropped["duplicate"] += 1
-                else:
-                    splitter.add(row)
-                    if splitter.kept == max_games:
+            for _, parsed in chunks:
+                for row in parsed.items:
+                    done.take(row, banned)
+                    if done.splitter.kept == max_games:
                         break
-        if splitter.kept < len(SPLITS):
-            raise InputError(_too_few(splitter.kept, read, dropped))
-        save_tokenizer(splitter.finish(), folder / "tokenizer")
+                advance(done.read, done.splitter.kept)
+                if done.splitter.kept == max_games:
+                    break
+                done.save_now_and_then()
+        kept = done.splitter.kept
+        if kept < len(SPLITS) and not share:
+            raise InputError(_too_few(kept, done.read, done.dropped))
+        done.splitter.finish()
         about = {
-            "notation": notation,
-            "conditions": list(kinds),
-            "hints": hints,
+            **asked,
             "sources": [source.about() for source in sources],
             "exclude": [source.about() for source in excluding],
-            "filters": {**asdict(filters), "max_games": max_games},
-            "games": {"read": read, "kept": splitter.kept, "dropped": dict(sorted(dropped.items()))},
-            "shares": {"val": val, "test": test},
-            "seed": seed,
-            "version": __version__,
+            "games": {"read": done.read, "kept": kept, "dropped": dict(sorted(done.dropped.items()))},
         }
-        meta = write_meta(folder, splitter.writers.values(), about)
+        if share:
+            about |= {"share": asdict(share), "first": done.splitter.first}
+        meta = done.finish(about, keys=share is not None)
     if not quiet:
-        _summarise(out, meta, time.monotonic() - began)
+        summarise(out, meta, time.monotonic() - began)
     return meta
 
 
@@ -166,66 +184,6 @@ def _openings(sources: Sequence[Source], workers: int) -> frozenset[bytes]:
         return frozenset(opening_of(game) for _, game in games if isinstance(game, Game))
 
 
-class _Splitter:
-    """Hands each game to the writer of its split, and sees to it that each split gets one."""
-
-    def __init__(self, folder: Path, work: Work, tokenizer: GameTokenizer | None, learn: tuple[str, int]) -> None:
-        self.writers = {split: ShardWriter(folder, split, columns=columns()) for split in SPLITS}
-        self.games = Counter[str]()
-        self.kept = 0
-        self._work, self._tokenizer, self._learn = work, tokenizer, learn
-        self._held: list[Row] = []
-
-    def add(self, row: Row) -> None:
-        self.kept += 1
-        self.games[row.split] += 1
-        if self._tokenizer is None:
-            assert row.game
-            # The same few thousand words over and over: kept once each, they take a tenth of the memory.
-            row = row._replace(game=replace(row.game, words=tuple(map(sys.intern, row.game.words or ()))))
-            self._held.append(row)
-            if len(self._held) == LEARN_GAMES:
-                self._learned()
-        elif len(self._held) < HELD_BACK:
-            self._held.append(row)
-        else:
-            self._write(self._tokenizer, row)
-
-    def finish(self) -> GameTokenizer:
-        """Write the games held back, to an empty split first, and what the writers still hold."""
-        tokenizer = self._tokenizer or self._learned()
-        for empty in [split for split in SPLITS if not self.games[split]]:
-            spared = max(self._held, key=lambda held: self.games[held.split])
-            self._held.remove(spared)
-            self.games[spared.split] -= 1
-            self.games[empty] += 1
-            self._write(tokenizer, spared._replace(split=empty))
-        for row in self._held:
-            self._write(tokenizer, row)
-        for writer in self.writers.values():
-            writer.flush()
-        return tokenizer
-
-    def _learned(self) -> GameTokenizer:
-        """The tokenizer learned from the games held so far, which are written then."""
-        notation, vocabulary = self._learn
-        games = [row.game.words or () for row in self._held if row.split == "train" and row.game]
-        learned = train_notation(notation, games, vocabulary)
-        tokenizer = self._tokenizer = GameTokenizer(learned, self._work.conditions)
-        held, self._held = self._held[HELD_BACK:], self._held[:HELD_BACK]
-        for row in held:
-            self._write(tokenizer, row)
-        return tokenizer
-
-    def _write(self, tokenizer: GameTokenizer, row: Row) -> None:
-        if row.game:
-            tokens = tokens_of(tokenizer, row.game, self._work)
-            ids, roles = tokens.ids, tokens.role
-        else:
-            ids, roles = np.frombuffer(row.ids, tokenizer.dtype), np.frombuffer(row.roles, np.uint8)
-        self.writers[row.split].add(ids, roles, row.about)
-
-
 def _too_few(kept: int, read: int, dropped: Counter[str]) -> str:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
     left = f"{kept or 'no'} game{'' if kept == 1 else 's'} left of {read:,}"
@@ -241,8 +199,7 @@ def _progress(sources: Sequence[Source], quiet: bool) -> Iterator[Any]:
 
     def advance(read: int, kept: int) -> None:
         nonlocal shown, printed
-        # Looking at the clock costs little, but not nothing at 6,000 games a second.
-        if quiet or read % 64 or (now := time.monotonic()) - shown < (0.5 if live else 10):
+        if quiet or (now := time.monotonic()) - shown < (0.5 if live else 10):
             return
         shown, printed = now, True
         size = sum(source.size or 0 for source in sources)
@@ -257,7 +214,8 @@ def _progress(sources: Sequence[Source], quiet: bool) -> Iterator[Any]:
             print(file=sys.stderr)
 
 
-def _summarise(out: Path, meta: dict[str, Any], seconds: float) -> None:
+def summarise(out: Path, meta: dict[str, Any], seconds: float) -> None:
+    """Say on stdout what has become of the games of a dataset."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

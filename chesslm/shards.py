@@ -52,6 +52,8 @@ class ShardWriter:
         self.folder, self.split, self.shard_tokens, self.columns = folder, split, shard_tokens, columns
         self.games = self.tokens = self.shards = 0
         self.written: list[Path] = []
+        self._keys: list[int] = []
+        self._kept_keys = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -60,43 +62,96 @@ class ShardWriter:
         self._rows: list[dict[str, Any]] = []
         self._held = 0
 
-    def add(self, ids: TokenIds, roles: NDArray[np.uint8], row: dict[str, Any]) -> None:
-        """Add a game's tokens with its row of the table (the same keys for every game)."""
+    def add(self, ids: TokenIds, roles: NDArray[np.uint8], row: dict[str, Any], key: int | None = None) -> None:
+        """Add a game's tokens with its row of the table (the same keys for every game) and its hash, if it has one."""
         self._ids.append(ids)
         self._roles.append(roles)
         self._rows.append(row)
+        if key is not None:
+            self._keys.append(key)
         self._held += len(ids)
         if self._held >= self.shard_tokens:
             self.flush()
 
     def flush(self) -> None:
         """Write what is held as one shard."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         if not self._ids:
             return
-        offsets = np.cumsum([0, *map(len, self._ids)], dtype=np.int64)
-        stem = f"{self.split}-{self.shards:05d}"
-        for name, array in (
-            ("ids", np.concatenate(self._ids)),
-            ("roles", np.concatenate(self._roles)),
-            ("offsets", offsets),
-        ):
-            with self._file(f"{stem}.{name}.npy") as path, path.open("wb") as file:
-                np.save(file, array)
-        with self._file(f"{stem}.games.parquet") as path:
-            # Three times as fast as from_pylist.
-            columns = {name: [row[name] for row in self._rows] for name in self._rows[0]}
-            pq.write_table(pa.Table.from_pydict(columns, self.columns), path)
+        self.written += self._write(self.folder, f"{self.split}-{self.shards:05d}")
         self.games += len(self._ids)
         self.tokens += self._held
         self.shards += 1
         self._reset()
 
-    def _file(self, name: str) -> Any:
-        self.written.append(self.folder / name)
-        return files.atomic(self.folder / name)
+    def _write(self, folder: Path, stem: str) -> list[Path]:
+        """Write what is held under a name; the files."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays = {
+            "ids": np.concatenate(self._ids),
+            "roles": np.concatenate(self._roles),
+            "offsets": np.cumsum([0, *map(len, self._ids)], dtype=np.int64),
+        }
+        written = [folder / f"{stem}.{name}.npy" for name in arrays]
+        for path, array in zip(written, arrays.values(), strict=True):
+            with files.atomic(path) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
+        # Three times as fast as from_pylist.
+        columns = {name: [row[name] for row in self._rows] for name in self._rows[0]}
+        written.append(folder / f"{stem}.games.parquet")
+        with files.atomic(written[-1]) as temporary:
+            pq.write_table(pa.Table.from_pydict(columns, self.columns), temporary)
+        return written
+
+    # To be gone on with
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Keep in a folder what is not in a shard yet, and the hashes of all games.
+
+        Returns:
+            What ``restore`` takes, as JSON.
+        """
+        self.save_keys(folder)
+        games = self.games + len(self._ids)
+        stem = f"{self.split}-{games}"
+        if self._ids and not (folder / f"{stem}.games.parquet").exists():
+            self._write(folder, stem)
+        written = [path.name for path in self.written]
+        counts = {"games": self.games, "tokens": self.tokens, "shards": self.shards}
+        return {**counts, "written": written, "rest": stem if self._ids else "", "keys": self._kept_keys}
+
+    def save_keys(self, folder: Path) -> Path:
+        """Add the hashes of the games since the last time to a file, as 64-bit numbers in the order of the games."""
+        path = folder / f"{self.split}.keys"
+        with path.open("ab") as file:
+            # What a run added that was killed before it said so.
+            file.truncate(8 * self._kept_keys)
+            file.write(np.array(self._keys, "<u8").tobytes())
+        self._kept_keys += len(self._keys)
+        self._keys = []
+        return path
+
+    def restore(self, folder: Path, state: dict[str, Any]) -> list[int]:
+        """Go on from what was kept.
+
+        Returns:
+            The hashes of all games.
+        """
+        import pyarrow.parquet as pq
+
+        self.games, self.tokens, self.shards = state["games"], state["tokens"], state["shards"]
+        self.written = [self.folder / name for name in state["written"]]
+        self._kept_keys = state["keys"]
+        if stem := state["rest"]:
+            rest = _open_shards([folder / stem])
+            for number, row in enumerate(pq.read_table(rest.tables[0]).to_pylist()):
+                game = rest[number]
+                self._ids.append(game.ids)
+                self._roles.append(game.role)
+                self._rows.append(row)
+                self._held += len(game)
+        return np.fromfile(folder / f"{self.split}.keys", "<u8", count=self._kept_keys).tolist()
 
 
 def split_of(content: bytes, seed: int, val: float, test: float) -> str:
@@ -264,8 +319,10 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def _open_split(folder: Path, split: str, shards: int) -> Split:
-    stems = [folder / f"{split}-{shard:05d}" for shard in range(shards)]
+    return _open_shards([folder / f"{split}-{shard:05d}" for shard in range(shards)])
 
+
+def _open_shards(stems: list[Path]) -> Split:
     def mapped(kind: str) -> tuple[NDArray[Any], ...]:
         return tuple(np.load(f"{stem}.{kind}.npy", mmap_mode="r") for stem in stems)
 

@@ -1,0 +1,163 @@
+"""Preparing that is interrupted, shared among machines, or joined: the dataset is that of one run in one go."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+from odd_games import odd_pgn
+from random_games import random_game, write_pgn
+from test_prepare import all_games, contents
+
+from chesslm import done
+from chesslm.errors import InputError
+from chesslm.merge import merge
+from chesslm.pgn import Share
+from chesslm.prepare import prepare
+from chesslm.shards import SPLITS, open_dataset
+
+GAMES = [random_game(seed, 20 + seed % 60) for seed in range(240)]
+PROGRAM = """
+import sys
+from chesslm import done, splitter, streams
+from chesslm.cli import run
+splitter.SHARD_TOKENS, splitter.LEARN_GAMES, done.SAVE_SECONDS = 3000, 100, 0
+streams.split_games.__defaults__ = (8000, 1 << 22)
+sys.exit(run(sys.argv[1:]))
+"""
+"""The command line with shards and chunks so small that there are many, and soon a vocabulary."""
+
+
+@pytest.fixture(scope="module")
+def pgn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pgn") / "odd.pgn"
+    path.write_text("".join(odd_pgn(seed, GAMES[: 200 - 80 * seed]) for seed in range(2)))
+    return path
+
+
+def command(pgn: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-c", PROGRAM, "prepare", str(pgn), "--out", str(out), "--quiet", *options]
+
+
+def ran(pgn: Path, out: Path, *options: str) -> Path:
+    subprocess.run(command(pgn, out, *options), check=True, stderr=subprocess.DEVNULL)
+    return out
+
+
+@pytest.mark.parametrize("options", [("--workers", "1"), ("--notation", "san", "--workers", "2")])
+def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_dataset(
+    tmp_path: Path, pgn: Path, options: tuple[str, ...]
+) -> None:
+    whole = ran(pgn, tmp_path / "whole", *options)
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    began, kills, saved = time.monotonic(), 0, set[int]()
+    while not out.exists():
+        assert time.monotonic() - began < 120
+        resume = ["--resume"] if kills else []
+        with subprocess.Popen(command(pgn, out, *options, *resume), stderr=subprocess.DEVNULL) as process:
+            state = partial / "work" / "state.json"
+            before = state.stat().st_mtime_ns if state.exists() else 0
+            # As soon as it has got further, so that every run does something and all of them together everything.
+            while process.poll() is None:
+                if state.exists() and state.stat().st_mtime_ns != before and len(saved) < 4:
+                    saved.add(state.stat().st_mtime_ns)
+                    process.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
+                    break
+                time.sleep(0.001)
+            process.wait(timeout=60)
+        kills += 1
+    assert kills > 2
+    assert contents(out) == contents(whole)
+    assert not partial.exists()
+
+
+def test_what_is_kept_is_said_and_not_run_over(tmp_path: Path, pgn: Path, cli: Cli) -> None:
+    out = tmp_path / "out"
+    with subprocess.Popen(command(pgn, out, "--workers", "1"), stderr=subprocess.PIPE, text=True) as process:
+        while not done.begun(tmp_path / "out.partial"):
+            time.sleep(0.005)
+        second = cli("prepare", str(pgn), "--out", str(out), "--quiet")
+        assert second.code == 2 and "another process is writing there" in second.err and second.err.count("\n") == 1
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        told = process.stderr.read()
+        assert process.wait(timeout=60) == 130
+    assert "out.partial keeps what is done; go on with --resume" in told and told.count("\n") == 2
+    kept = contents(tmp_path)
+    for options, why in (
+        ((), "what an interrupted run kept; go on with --resume"),
+        (("--resume", "--seed", "2"), "was begun with seed 1, not 2"),
+        (("--resume", "--min-plies", "9"), "was begun with filters"),
+    ):
+        ended = cli("prepare", str(pgn), "--out", str(out), "--workers", "1", "--quiet", *options)
+        assert ended.code == 2 and why in ended.err
+        # Whoever went on says once more that it is kept.
+        assert ended.err.count("\n") == (2 if options else 1)
+        assert contents(tmp_path) == kept
+    other = tmp_path / pgn.name
+    other.write_text(pgn.read_text().replace("Nf3", "Nh3", 1))
+    ended = subprocess.run(command(other, out, "--resume"), capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "not the input that the interrupted run read" in ended.stderr
+
+
+def test_the_shares_of_an_input_join_to_the_dataset_of_one_run(tmp_path: Path, pgn: Path, cli: Cli) -> None:
+    whole = ran(pgn, tmp_path / "whole", "--workers", "1")
+    parts = [ran(pgn, tmp_path / f"part{n}", "--shard", f"{n}/3", "--workers", "1") for n in (3, 1, 2)]
+    sizes = [sum(len(split) for split in open_dataset(part).splits.values()) for part in parts]
+    assert min(sizes) > 20 and sum(sizes) > len(all_games(whole))
+    arguments = ["prepare", "--merge", *map(str, parts), "--out", str(tmp_path / "merged")]
+    said = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    assert contents(tmp_path / "merged") == contents(whole)
+    assert "duplicate" in said.stdout
+    for chosen, why in (
+        (parts[:2], "share 2/3 is missing"),
+        ([*parts, parts[0]], "the same share"),
+        ([*parts, whole], "no share of an input"),
+    ):
+        ended = cli("prepare", "--merge", *map(str, chosen), "--out", str(tmp_path / "bad"))
+        assert ended.code == 2 and why in ended.err
+    assert not list(tmp_path.glob("bad*"))
+
+
+def test_games_that_are_in_two_splits_are_reported(tmp_path: Path) -> None:
+    first, second = (write_pgn(tmp_path / f"{n}.pgn", games) for n, games in enumerate((GAMES[:120], GAMES[60:180])))
+    prepare([str(first)], tmp_path / "a", val=0.3, test=0.2, seed=1, workers=1, quiet=True)
+    prepare([str(second)], tmp_path / "b", val=0.3, test=0.2, seed=2, workers=1, quiet=True)
+    meta = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c", quiet=True)
+    a, b = ({game: split for split in SPLITS for game in games_of(tmp_path / name, split)} for name in ("a", "b"))
+    twice = [game for game in a.keys() & b.keys() if a[game] != b[game]]
+    assert 10 < len(twice) < 50
+    assert meta["games"]["dropped"] == {"duplicate": 60 - len(twice), "in two splits": len(twice)}
+    assert {game: split for split in SPLITS for game in games_of(tmp_path / "c", split)} == {**b, **a}
+    assert meta["merged"] == [open_dataset(tmp_path / name).sha256 for name in "ab"]
+
+
+def games_of(folder: Path, split: str) -> list[tuple[int, ...]]:
+    """Without <eos>, as the result depends on the order."""
+    games = open_dataset(folder).splits[split]
+    return [tuple(t for t in games.game_ids(n).tolist() if t != 2) for n in range(len(games))]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--shard", "0/3"), "--shard takes a number out of how many"),
+        (("--shard", "4/3"), "--shard takes a number out of how many"),
+        (("--shard", "1/2", "--notation", "san"), "--shard is for notations whose tokens are known before"),
+        (("--shard", "1/2", "--max-games", "50"), "without --max-games"),
+        (("--merge", "--seed", "2"), "--seed was for the datasets"),
+        (("--text", "--resume"), "--resume is for games"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path: Path, pgn: Path, cli: Cli, options: tuple[str, ...], why: str) -> None:
+    ended = cli("prepare", str(pgn), "--out", str(tmp_path / "out"), *options)
+    assert ended.code == 2 and why in ended.err and ended.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_share_of_what_has_no_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be a file"):
+        prepare(["-"], tmp_path / "out", share=Share(0, 2), workers=1, quiet=True)
