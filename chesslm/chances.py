@@ -12,18 +12,17 @@ from all its strays, of which a file would have a game for each.
 Of a move in several tokens each token has the chances of the moves that begin as this one does.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import chess
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.errors import InputError
-from chesslm.notation import PIECES
+from chesslm.fast import legal_moves
 from chesslm.tokenizer import GameTokenizer, Role, TokenizedGame
 
 
@@ -41,18 +40,6 @@ class Chances(NamedTuple):
     at: torch.Tensor
     ids: torch.Tensor
     shares: torch.Tensor
-
-
-class _Options(NamedTuple):
-    """What might stand in a place.
-
-    Attributes:
-        moves: legal ones in the position.
-        tokens: how many of those that begin as the move played go on with which token.
-    """
-
-    moves: int
-    tokens: Counter[int]
 
 
 @dataclass(frozen=True)
@@ -81,40 +68,69 @@ class RandomMover:
             games: each with the row that it stands in, and how likely a move in it is a random one: 1 in a game of
                 random moves. They may be cut after any move.
         """
-        found = [
-            (row, at, share, options, int(game.ids[at]))
-            for row, game, share in games
-            for at, options in self._options(game)
+        played = [boards.to_codes(self.tokenizer.decode_moves(game.ids)) for _, game, _ in games]
+        parts = [
+            self._of_game(game, share, codes, *legal)
+            for (_, game, share), codes, legal in zip(games, played, legal_moves(played), strict=True)
         ]
-        most = max((len(options.tokens) for *_, options, _ in found), default=0)
-        ids, shares = np.zeros((len(found), most), np.int64), np.zeros((len(found), most), np.float32)
-        for n, (_, _, share, options, played) in enumerate(found):
-            each = share / options.moves
-            chances = {token: each * count for token, count in options.tokens.items()}
-            chances[played] += 1 - share
-            ids[n, : len(chances)] = list(chances)
-            shares[n, : len(chances)] = list(chances.values())
-        where = np.array([(row, at) for row, at, *_ in found], np.int64).reshape(-1, 2)
-        arrays = where[:, 0], where[:, 1], ids, shares / shares.sum(1, keepdims=True)
-        return Chances(*(torch.from_numpy(np.ascontiguousarray(each)) for each in arrays))
+        row = np.repeat([row for row, _, _ in games], [len(at) for at, _, _ in parts])
+        most = max((ids.shape[1] for _, ids, _ in parts), default=0)
+        ids, shares = (np.concatenate([_widened(part[n], most) for part in parts]) for n in (1, 2))
+        arrays = row, np.concatenate([at for at, _, _ in parts]), ids, shares.astype(np.float32)
+        return Chances(*map(torch.from_numpy, arrays))
 
-    def _options(self, game: TokenizedGame) -> Iterator[tuple[int, _Options]]:
-        """Of each token of a move: where it stands, and what might have stood there."""
-        (begins,) = np.nonzero(game.role & int(Role.MOVE_BEGINS))
-        (ends,) = np.nonzero(game.role & int(Role.MOVE_ENDS))
-        ids, hinted = game.ids.tolist(), (game.role & int(Role.HINT)) > 0
-        boards_before = boards.replay(self.tokenizer.decode_moves(game.ids))
-        for first, last, board in zip(begins.tolist(), ends.tolist(), boards_before, strict=False):
-            legal = board.generate_legal_moves(
-                self._hinted(ids[first - 1], board) if hinted[first - 1] else chess.BB_ALL
-            )
-            open_to = [self.tokenizer.spell_code(boards.move_code(move)) for move in legal]
-            moves = len(open_to)
-            for at in range(first, last + 1):
-                yield at, _Options(moves, Counter(spelled[at - first] for spelled in open_to))
-                if at < last:
-                    open_to = [spelled for spelled in open_to if spelled[at - first] == ids[at]]
+    def _of_game(
+        self,
+        game: TokenizedGame,
+        share: float,
+        played: boards.MoveCodes,
+        legal: boards.MoveCodes,
+        n_legal: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Places, ids and shares in one game, given the legal moves before each of its own (``fast.legal_moves``)."""
+        assert self.tokenizer.by_code
+        table, _ = self.tokenizer.by_code
+        position = np.repeat(np.arange(len(played)), n_legal)
+        column = np.arange(len(legal)) - np.repeat(np.cumsum(n_legal) - n_legal, n_legal)
+        begins = np.flatnonzero(game.role & int(Role.MOVE_BEGINS))
+        fits = _goes_with_hint(game.role[begins - 1], played, legal, position)
+        options = np.bincount(position, fits, len(played))
+        chance = fits * (share / options[position] + (1 - share) * (legal == played[position]))
+        found = []
+        for token in range(table.shape[1]):
+            ids, shares = np.zeros((2, len(played), n_legal.max(initial=0)))
+            ids[position, column] = table[legal, token]
+            shares[position, column] = chance
+            # A move that stands here has so many tokens.
+            here = table[played, token] > 0
+            found.append((begins[here] + token, ids[here], shares[here]))
+            chance = chance * (table[legal, token] == table[played, token][position])
+        at, ids, shares = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        order = np.argsort(at)
+        return at[order], ids[order].astype(np.int64), (shares / shares.sum(1, keepdims=True))[order]
 
-    def _hinted(self, hint: int, board: chess.Board) -> chess.Bitboard:
-        """Where the pieces stand that a hint names."""
-        return board.pieces_mask(PIECES.index(self.tokenizer.tokens[hint]) + 1, board.turn)
+
+def _goes_with_hint(
+    before: NDArray[np.uint8], played: boards.MoveCodes, legal: boards.MoveCodes, position: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which legal moves are of the piece that is named before the move, where one is.
+
+    Args:
+        before: role of the token before each move, (P,).
+        played: (P,).
+        legal: of all positions, (M,).
+        position: of each of those, (M,).
+    """
+    fits = np.ones(len(legal), bool)
+    hinted = (before & int(Role.HINT)) > 0
+    if hinted.any():
+        for ply, types in enumerate(boards.types_before(played)):
+            if hinted[ply]:
+                here = position == ply
+                fits[here] = np.array(types)[legal[here] & 63] == types[int(played[ply]) & 63]
+    return fits
+
+
+def _widened(rows: NDArray[Any], width: int) -> NDArray[Any]:
+    """Rows with zeros behind them, up to a width."""
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))

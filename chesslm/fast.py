@@ -1,16 +1,19 @@
-"""The moves of many games from their words, all at once: by a reader in Rust where the extra ``fast`` is installed.
+"""The moves of many games from their words, and their legal moves, by a reader in Rust where ``fast`` is installed.
 
 It is asked only for games of standard SAN, which it and python-chess understand alike, and believed only where it
 finds every move legal. Any other game is read by ``san``, and by python-chess if need be, so that the moves are the
-same with the extra and without.
+same with the extra and without; so are the legal ones, which come in the order of their codes.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
+import chess
 import numpy as np
+from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.san import read_moves
@@ -40,6 +43,60 @@ def read_many(games: Sequence[Sequence[str]]) -> list[boards.MoveCodes | None]:
     return found
 
 
+def legal_moves(games: Sequence[boards.MoveCodes]) -> list[tuple[boards.MoveCodes, NDArray[np.int64]]]:
+    """The legal moves before each move of games of legal moves, from the standard start.
+
+    Returns:
+        For each game their codes, one position after the other, rising in each, (moves of all positions,); and how many
+        each position has, (plies,).
+    """
+    if not (reader := _reader()):
+        return [_legal_here(game) for game in games]
+    texts = [" ".join(_words(game)) for game in games if len(game)]
+    found = _legal_in(reader, texts) if texts else iter(())
+    return [legal if len(game) and (legal := next(found)) is not None else _legal_here(game) for game in games]
+
+
+def _legal_here(game: boards.MoveCodes) -> tuple[boards.MoveCodes, NDArray[np.int64]]:
+    """The same by python-chess."""
+    moves = boards.to_moves(game)
+    legal = [sorted(boards.legal_codes(board)) for _, board in zip(moves, boards.replay(moves), strict=False)]
+    return np.array(list(chain.from_iterable(legal)), np.uint16), np.array(list(map(len, legal)), np.int64)
+
+
+_LETTERS = [(symbol or "").upper() for symbol in chess.PIECE_SYMBOLS]
+_PROMOTIONS = ["", "", *(f"={letter}" for letter in _LETTERS[2:])]
+
+
+def _words(game: boards.MoveCodes) -> Iterator[str]:
+    """The moves of a game in SAN with all the disambiguation that there is, for which no board is looked at."""
+    names = chess.SQUARE_NAMES
+    for code, types in zip(game.tolist(), boards.types_before(game), strict=True):
+        origin, target = code & 63, code >> 6 & 63
+        kind = types[origin]
+        if kind == chess.PAWN:
+            crosses = (origin ^ target) & 7
+            yield (f"{names[origin][0]}x" if crosses else "") + names[target] + _PROMOTIONS[code >> 12]
+        elif kind == chess.KING and abs(origin - target) == 2:
+            yield "O-O" if target > origin else "O-O-O"
+        else:
+            yield f"{_LETTERS[kind]}{names[origin]}{'x' if types[target] else ''}{names[target]}"
+
+
+def _legal_in(reader: Any, texts: list[str]) -> Iterator[tuple[boards.MoveCodes, NDArray[np.int64]] | None]:
+    """The legal moves of each game, None where the reader finds a move illegal."""
+    for chunk in reader.parse_games_from_strings(texts, num_threads=1, store_legal_moves=True).chunks:
+        codes = _codes(chunk.legal_move_from_squares, chunk.legal_move_to_squares, chunk.legal_move_promotions)
+        ends = chunk.legal_move_offsets.astype(np.int64)
+        position = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+        codes = codes[np.lexsort((codes, position))]
+        games = chunk.position_offsets.tolist()
+        for valid, start, stop in zip(chunk.valid.tolist(), games, games[1:], strict=False):
+            # The last position has no move behind it.
+            of_game = ends[start:stop]
+            yield (codes[of_game[0] : of_game[-1]], np.diff(of_game)) if valid else None
+
+
 @cache
 def _reader() -> Any:
     """The reader, if it is installed; imported here, since with pyarrow it takes a quarter of a second."""
@@ -66,8 +123,13 @@ def _read(reader: Any, games: Iterable[Sequence[str]]) -> Iterator[boards.MoveCo
     if not texts:
         return
     for chunk in reader.parse_games_from_strings(texts, num_threads=1).chunks:
-        promotions = np.maximum(chunk.promotions, 0).astype(np.uint16)
-        codes = chunk.from_squares | chunk.to_squares.astype(np.uint16) << 6 | promotions << 12
+        codes = _codes(chunk.from_squares, chunk.to_squares, chunk.promotions)
         ends = chunk.move_offsets.tolist()
         for valid, start, stop in zip(chunk.valid.tolist(), ends, ends[1:], strict=False):
             yield codes[start:stop] if valid else None
+
+
+def _codes(origins: NDArray[np.uint8], targets: NDArray[np.uint8], promotions: NDArray[np.int8]) -> boards.MoveCodes:
+    """Move codes; the reader's promotion is -1 where there is none."""
+    codes = origins | targets.astype(np.uint16) << 6 | np.maximum(promotions, 0).astype(np.uint16) << 12
+    return codes.astype(np.uint16)

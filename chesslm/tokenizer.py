@@ -237,8 +237,8 @@ class GameTokenizer:
         in_front = conditions.condition_tokens(self.conditions, headers or Headers())
         first = [self.bos, *(self.ids[token] for token in in_front)]
         last = [self.eos] if result in KNOWN_RESULTS and self.eos is not None else []
-        if self._by_code and not hints:
-            table = [each[codes] for each in self._by_code]
+        if self.by_code and not hints:
+            table = [each[codes] for each in self.by_code]
             ids, roles = (each[table[0] > 0] for each in table)
         else:
             ids, roles = self._spell_game(codes, game_words, hints)
@@ -254,8 +254,9 @@ class GameTokenizer:
         """Ids and roles of a game's moves."""
         ids: list[int] = []
         role: list[int] = []
-        moves = boards.to_moves(codes) if hints or (game_words is None and self.notation.reads_board) else []
-        named = [self.ids[PIECES[kind - 1]] for kind in words.piece_types(moves)] if hints else []
+        moves = boards.to_moves(codes) if game_words is None and self.notation.reads_board else []
+        types = (types[code & 63] for code, types in zip(codes.tolist(), boards.types_before(codes), strict=True))
+        named = [self.ids[PIECES[kind - 1]] for kind in types] if hints else []
         plain = not hints and not self.notation.lead(0)
         for ply, spelling in enumerate(self._spellings(codes, moves, game_words)):
             if not plain:
@@ -270,7 +271,7 @@ class GameTokenizer:
         return ids, role
 
     @cached_property
-    def _by_code(self) -> tuple[NDArray[Any], NDArray[np.uint8]] | None:
+    def by_code(self) -> tuple[NDArray[Any], NDArray[np.uint8]] | None:
         """Ids and roles of every move by its code, (24576, T), 0 behind its last token; None where boards matter.
 
         Five times as fast as spelling move by move.

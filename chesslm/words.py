@@ -6,7 +6,7 @@ move is written as if it were legal, so that one can ask how likely it is.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Literal
 
@@ -209,18 +209,3 @@ def _pawn_stems() -> Iterator[str]:
                 yield from (f"{stem}={letter}" for letter in "QRBN")
             else:
                 yield stem
-
-
-def piece_types(moves: Sequence[chess.Move]) -> list[int]:
-    """The type of the piece that makes each move of a legal game from the standard start, 1 (pawn) to 6 (king)."""
-    at = [chess.Board().piece_type_at(square) or 0 for square in chess.SQUARES]
-    types = []
-    for move in moves:
-        kind = at[move.from_square]
-        types.append(kind)
-        at[move.to_square] = move.promotion or kind
-        if kind == chess.KING and abs(move.from_square - move.to_square) == 2:
-            corner, beside = (3, 1) if move.to_square > move.from_square else (-4, -1)
-            at[move.from_square + beside], at[move.from_square + corner] = chess.ROOK, 0
-        at[move.from_square] = 0
-    return types

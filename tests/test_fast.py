@@ -104,3 +104,17 @@ def test_it_knows_the_end_of_a_game() -> None:
         board.push_san(word)
     assert board.is_fivefold_repetition() and read_by_it(shuffled) == read_moves(shuffled)
     assert read_by_it(["f3", "e5", "g4", "Qh4", "a3"]) is None
+
+
+def test_legal_moves_are_python_chess_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    games = [*GAMES[:80], np.zeros(0, np.uint16), GAMES[80]]
+    found = fast.legal_moves(games)
+    without_it(monkeypatch)
+    monkeypatch.setattr(fast, "_legal_in", lambda *_: pytest.fail("not without it"))
+    for (ours, counts), (theirs, their_counts) in zip(found, fast.legal_moves(games), strict=True):
+        assert (ours.dtype, ours.tolist(), counts.tolist()) == (theirs.dtype, theirs.tolist(), their_counts.tolist())
+
+
+def test_legal_moves_come_from_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_legal_here", lambda game: pytest.fail(f"not read: {sans(game)}"))
+    assert sum(int(counts.sum()) for _, counts in fast.legal_moves(GAMES)) > 10_000

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chesslm import boards
+from chesslm.fast import legal_moves
 from chesslm.words import read_word, san_word
 
 PHASES = ("opening", "middlegame", "endgame")
@@ -42,7 +43,7 @@ class Positions:
     Attributes:
         lengths: plies of each game, int64 (games,).
         played: code of the move that was played, uint16 (P,).
-        legal: codes of the legal moves, one position after the other, uint16 (sum of n_legal,).
+        legal: codes of the legal moves, one position after the other, rising in each, uint16 (sum of n_legal,).
         n_legal: how many each position has, int64 (P,).
         phase: index into ``PHASES``, uint8 (P,).
         piece: type of the piece that was moved, 1 (pawn) to 6 (king), uint8 (P,).
@@ -90,7 +91,7 @@ def find_positions(games: Sequence[boards.MoveCodes], pool: Executor) -> Positio
     parts = pool.map(_facts, _chunks(games))
     legal, n_legal, phase, piece, special = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     lengths = np.array([len(game) for game in games], dtype=np.int64)
-    return Positions(lengths, np.concatenate(games), legal, n_legal.astype(np.int64), phase, piece, special)
+    return Positions(lengths, np.concatenate(games), legal, n_legal, phase, piece, special)
 
 
 def illegal_kinds(
@@ -164,8 +165,7 @@ def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _facts(games: Sequence[boards.MoveCodes]) -> tuple[NDArray[Any], ...]:
-    legal: list[int] = []
-    n_legal: list[int] = []
+    legal, n_legal = zip(*legal_moves(games), strict=True)
     phases: list[int] = []
     pieces: list[int] = []
     specials: list[int] = []
@@ -173,17 +173,14 @@ def _facts(games: Sequence[boards.MoveCodes]) -> tuple[NDArray[Any], ...]:
         phase = 0
         moves = boards.to_moves(game)
         for move, board in zip(moves, boards.replay(moves), strict=False):
-            before = len(legal)
-            legal += boards.legal_codes(board)
-            n_legal.append(len(legal) - before)
             if phase < len(PHASES) - 1:
                 phase = max(phase, game_phase(board))
             phases.append(phase)
             pieces.append(board.piece_type_at(move.from_square) or 0)
             specials.append(special(board, move))
     return (
-        np.array(legal, dtype=np.uint16),
-        np.array(n_legal, dtype=np.uint8),
+        np.concatenate(legal),
+        np.concatenate(n_legal),
         *(np.array(values, dtype=np.uint8) for values in (phases, pieces, specials)),
     )
 
@@ -202,7 +199,9 @@ def _kinds(
 
 def _legal_words(games: Sequence[boards.MoveCodes], asked: Sequence[NDArray[np.int64]]) -> list[list[str]]:
     boards_asked = (board for game, plies in zip(games, asked, strict=True) for board in _boards_at(game, plies))
-    return [[san_word(move, board) for move in list(board.generate_legal_moves())] for board in boards_asked]
+    return [
+        [san_word(move, board) for move in boards.to_moves(sorted(boards.legal_codes(board)))] for board in boards_asked
+    ]
 
 
 def _read(
