@@ -1,8 +1,8 @@
 """kill -9 at random moments: nothing torn is taken for whole, nothing finished is lost, and the end is the same.
 
 A command is run once in peace; then it is killed, begun again and killed again until it ends by itself, and all that
-over and over until it was killed often enough: a hundred times each in ``make soak``. The check kills once, and only the
-command that no other test kills.
+over and over until it was killed often enough: a hundred times each in ``make soak``. The check kills once, and only
+the command that no other test kills.
 """
 
 import json
