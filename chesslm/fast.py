@@ -65,7 +65,15 @@ def _read(reader: Any, games: Iterable[Sequence[str]]) -> Iterator[boards.MoveCo
     texts = [" ".join(game) for game in games]
     if not texts:
         return
-    for chunk in reader.parse_games_from_strings(texts, num_threads=1).chunks:
+    try:
+        parsed = reader.parse_games_from_strings(texts, num_threads=1)
+    except BaseException as error:
+        # A panic in Rust, which pyo3 makes no Exception of. None is known; it would end a worker process.
+        if type(error).__name__ != "PanicException":
+            raise
+        yield from [None] * len(texts)
+        return
+    for chunk in parsed.chunks:
         promotions = np.maximum(chunk.promotions, 0).astype(np.uint16)
         codes = chunk.from_squares | chunk.to_squares.astype(np.uint16) << 6 | promotions << 12
         ends = chunk.move_offsets.tolist()
