@@ -36,6 +36,8 @@ SCHEMA = 1
 SPLITS = ("train", "val", "test")
 SHARD_TOKENS = 8_000_000
 """Tokens after which a shard is closed: 24 MB of ids and roles, held in memory until then."""
+SHARD_GAMES = 200_000
+"""Games after which it is closed too: of very short ones the rows of the table would fill the memory."""
 
 
 class ShardWriter:
@@ -70,7 +72,7 @@ class ShardWriter:
         if key is not None:
             self._keys.append(key)
         self._held += len(ids)
-        if self._held >= self.shard_tokens:
+        if self._held >= self.shard_tokens or len(self._ids) >= SHARD_GAMES:
             self.flush()
 
     def flush(self) -> None:
