@@ -17,6 +17,8 @@ with instrumented():
 class Given(Source):
     """A file that is not there, with these bytes in it."""
 
+    data: bytes = b""
+
     def _raw(self) -> Generator[bytes, None, None]:
         for at in range(0, len(self.data), 100):
             yield self.data[at : at + 100]

@@ -8,6 +8,7 @@ the memory is kept as ``.fuzz/crash-...``, ``timeout-...`` or ``oom-...``.
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / ".fuzz"
@@ -17,7 +18,7 @@ LIMITS = ("-max_len=8192", "-timeout=30", "-rss_limit_mb=2048", "-print_final_st
 def instrumented() -> AbstractContextManager[object]:
     """Imports inside of it count the coverage of the package; without atheris they are ordinary ones."""
     try:
-        import atheris  # pyright: ignore[reportMissingImports]
+        atheris = import_module("atheris")
     except ImportError:
         return nullcontext()
     return atheris.instrument_imports(include=["chesslm"])
@@ -36,8 +37,8 @@ def run(name: str, one: Callable[[bytes], None], seeds: Iterable[bytes], words: 
         for path in again:
             one(path.read_bytes())
         return
-    import atheris  # pyright: ignore[reportMissingImports]
-
+    # Not by name: it is in an environment of its own, and the type checker knows an older one.
+    atheris = import_module("atheris")
     corpus = FOLDER / name
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
