@@ -21,7 +21,7 @@ check: $(READY) tools
 	$(BIN)/pytest -n auto --dist loadfile
 
 soak: $(READY) tools
-	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py tests/test_cli.py
+	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py tests/test_cli.py tests/test_cluster.py
 
 # They bring some fifty packages, so they are no part of the check.
 interp:

@@ -20,7 +20,9 @@ from chesslm.streams import Source
 T = TypeVar("T")
 
 
-def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[Source, Game | Dropped], None, None]:
+def read_games(
+    sources: Sequence[Source], workers: parallel.Workers = 0
+) -> Generator[tuple[Source, Game | Dropped], None, None]:
     """All games of several inputs, usable or not, each with the input that it is from, in input order.
 
     Close the generator to stop early. Arguments and errors are those of ``read_chunks``.
@@ -32,7 +34,7 @@ def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[S
 
 
 def read_chunks(
-    sources: Sequence[Source], parse: Callable[[bytes, str], Parsed[T]], workers: int = 0
+    sources: Sequence[Source], parse: Callable[[bytes, str], Parsed[T]], workers: parallel.Workers = 0
 ) -> Generator[tuple[Source, Parsed[T]], None, None]:
     """What several inputs hold, a chunk of games at a time, each with the input that it is from, in input order.
 
@@ -41,14 +43,14 @@ def read_chunks(
     Args:
         sources: each is read once.
         parse: reads a chunk, given the name of its file, in a worker process.
-        workers: processes that parse; 0 is one a core, 1 this one.
+        workers: who parses.
 
     Raises:
         InputError: an input is missing, empty, corrupt, or has no game in it.
         FailureError: reading failed or a worker died.
     """
-    ahead = 2 * parallel.cores(workers) + 2
-    with parallel.processes(workers) as executor, closing(_chunks(sources)) as chunks:
+    with parallel.pool(workers) as executor, closing(_chunks(sources)) as chunks:
+        ahead = 2 * parallel.width(executor) + 2
         games, marked = 0, False
         for (source, last, ends_in_newline), parsed in parallel.in_order(executor, parse, chunks, ahead):
             games += sum(item != NOT_A_GAME for item in parsed.items)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from chesslm import __version__, files
+from chesslm import __version__, files, parallel
 from chesslm.conditions import check_kinds
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
@@ -54,7 +54,7 @@ def prepare(
     test: float = 0.02,
     exclude: Sequence[str] = (),
     seed: int = 1,
-    workers: int = 0,
+    workers: parallel.Workers = 0,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Turn PGN games into a dataset folder.
@@ -73,7 +73,7 @@ def prepare(
         exclude: PGN inputs; a game is dropped if its first 40 plies are those of a game there. A shorter game is
             dropped only if the same game is there.
         seed: of the splits.
-        workers: processes that parse; 0 is one a core.
+        workers: who parses.
         quiet: no progress and no summary.
 
     Returns:
@@ -159,7 +159,7 @@ def _fixed_tokenizer(notation: str, kinds: tuple[str, ...], tokenizer_of: str | 
     return None if notation in TRAINED else GameTokenizer(get_notation(notation), kinds)
 
 
-def _openings(sources: Sequence[Source], workers: int) -> frozenset[bytes]:
+def _openings(sources: Sequence[Source], workers: parallel.Workers) -> frozenset[bytes]:
     if not sources:
         return frozenset()
     with closing(read_games(sources, workers)) as games:
