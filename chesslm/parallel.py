@@ -1,7 +1,7 @@
 """Independent work spread over processes, its results in the order of the input, a bounded amount of it in flight.
 
-Everything goes through the interface of ``concurrent.futures.Executor``: processes of this machine, a Dask cluster
-(``cluster``), or whatever else has it. What comes out never depends on which.
+Everything goes through the interface of ``concurrent.futures.Executor``: processes of this machine, or whatever else has
+it. What comes out never depends on which.
 """
 
 import itertools
@@ -25,9 +25,9 @@ from chesslm.errors import FailureError, InputError, first_line
 T = TypeVar("T")
 R = TypeVar("R")
 
-Workers = int | str | Executor
-"""Who works: so many processes (0: one a core; 1: this process), the cluster at ``dask://HOST:PORT``, or an executor
-that the caller opens and shuts down, of processes rather than threads."""
+Workers = int | Executor
+"""Who works: so many processes (0: one a core; 1: this process), or an executor that the caller opens and shuts down, of
+processes rather than threads."""
 KILLED = "a worker process was killed (out of memory?); try fewer --workers"
 
 
@@ -44,20 +44,15 @@ def cores(workers: int = 0) -> int:
 
 @contextmanager
 def pool(workers: Workers = 0) -> Iterator[Executor]:
-    """Workers for a while: processes are gone and a cluster is left at the end, in whatever way it comes.
+    """Workers for a while: processes are gone at the end, in whatever way it comes.
 
     Raises:
         InputError: there can be no such workers.
-        FailureError: no cluster answers, or within it a worker died.
+        FailureError: within it a worker died.
     """
     try:
         if isinstance(workers, Executor):
             yield workers
-        elif isinstance(workers, str):
-            from chesslm.cluster import connected
-
-            with connected(workers) as executor:
-                yield executor
         else:
             executor = _Here() if cores(workers) == 1 else _Processes(cores(workers))
             try:
