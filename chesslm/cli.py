@@ -16,7 +16,7 @@ from chesslm import __version__
 from chesslm.endings import exit_code, terminated
 from chesslm.errors import InputError
 from chesslm.inside import command as inside
-from chesslm.options import Device, NotationName, Precision, Quiet, Seed, Workers
+from chesslm.options import Cluster, Device, NotationName, Precision, Quiet, Seed, Workers, who
 from chesslm.play import commands
 
 app = typer.Typer(
@@ -103,6 +103,7 @@ def prepare(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run kept.")] = False,
     seed: Seed = 1,
     workers: Workers = 0,
+    executor: Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn PGN games, prose, or pairs into a dataset of token shards; or join such datasets."""
@@ -134,7 +135,7 @@ def prepare(
         pgn, out, notation=notation, vocabulary=vocabulary, tokenizer_of=tokenizer,
         conditions=condition.split(",") if condition else (), hints=hints, filters=filters, max_games=max_games,
         val=val, test=test, exclude=exclude or [], seed=seed, share=Share.read(shard) if shard else None,
-        resume=resume, workers=workers, quiet=quiet,
+        resume=resume, workers=who(workers, executor), quiet=quiet,
     )  # fmt: skip
 
 
@@ -168,6 +169,7 @@ def generate(
     ] = None,
     seed: Seed = 1,
     workers: Workers = 0,
+    executor: Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Write games of uniformly random legal moves, or of a UCI engine at varied strength; or pairs for translation."""
@@ -177,7 +179,7 @@ def generate(
         if _given(context, "by"):
             raise InputError("--by is for games; pairs come from random ones, or from those of --from PGN")
         made = generate_pairs(
-            out, kind=pairs, games=games, inputs=origins or [], seed=seed, workers=workers, quiet=quiet
+            out, kind=pairs, games=games, inputs=origins or [], seed=seed, workers=who(workers, executor), quiet=quiet
         )
         print(f"{out}: {made:,} pairs" + (f"; there were no more games for {games:,}" if made < games else ""))
         return
@@ -185,7 +187,7 @@ def generate(
         raise InputError("--from is for pairs; say which with --pairs")
     from chesslm.generate import generate
 
-    generate(out, games=games, by=by, seed=seed, workers=workers, quiet=quiet)
+    generate(out, games=games, by=by, seed=seed, workers=who(workers, executor), quiet=quiet)
     print(f"{out}: {games} games")
 
 
@@ -273,6 +275,7 @@ def evaluate(
     card: Annotated[bool, typer.Option("--card", help="Keep the figures beside each model and in its card.")] = False,
     seed: Seed = 1,
     workers: Workers = 0,
+    executor: Cluster = None,
     device: Device = "auto",
     precision: Precision = "auto",
     quiet: Quiet = False,
@@ -283,7 +286,8 @@ def evaluate(
     evaluate(
         models or [None], games=games, random=random, suites=suite.split(","), prompts=prompts, pairs=pairs,
         engine=engine, limit=limit, data=data, plies=plies, told=not unknown, notation=notation, json_file=json_file,
-        html_file=html_file, card=card, seed=seed, workers=workers, device=device, precision=precision, quiet=quiet,
+        html_file=html_file, card=card, seed=seed, workers=who(workers, executor), device=device,
+        precision=precision, quiet=quiet,
     )  # fmt: skip
 
 
@@ -295,6 +299,7 @@ def transfer(
     study: Annotated[Path, typer.Argument(help="TOML with [study], [model], [train] and [arms.NAME]; see docs.")],
     out: Annotated[Path, typer.Option(help="Folder for cells and study.json; a study that was stopped goes on.")],
     workers: Annotated[int, typer.Option(help="Cells trained at a time; 0: one a core.")] = 0,
+    executor: Cluster = None,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
@@ -302,7 +307,8 @@ def transfer(
     from chesslm.transfer import transfer
     from chesslm.transferred import markdown
 
-    print("\n".join(markdown(transfer(study, out, workers=workers, device=device, quiet=quiet)["rows"])))
+    found = transfer(study, out, workers=who(workers, executor), device=device, quiet=quiet)
+    print("\n".join(markdown(found["rows"])))
 
 
 @app.command()
