@@ -321,11 +321,17 @@ for command in (commands.play, commands.serve, commands.uci, commands.match, com
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A checkpoint or a dataset folder.")]) -> None:
-    """Say what a checkpoint or a dataset is: notation, size, data, hash, figures."""
-    from chesslm.info import info
+def info(
+    path: Annotated[Path, typer.Argument(help="A checkpoint or a dataset folder.")],
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare its files with their hashes instead; exit code 1 if one differs."),
+    ] = False,
+) -> None:
+    """Say what a checkpoint or a dataset is: notation, size, data, hash, figures; or whether it is still as written."""
+    from chesslm import info
 
-    info(path)
+    (info.verify if verify else info.info)(path)
 
 
 def main() -> None:
