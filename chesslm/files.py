@@ -1,4 +1,7 @@
-"""Files: written whole or not at all (a temporary name, then a rename), hashed, and read in one place."""
+"""Files: written whole or not at all (a temporary name, then a rename), hashed, and read in one place.
+
+A model's folder may come from anybody: what is read of it goes by ``child`` or ``within``, and JSON by ``read_json``.
+"""
 
 import fcntl
 import hashlib
@@ -12,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from chesslm.errors import FailureError, InputError
+
+JSON_BYTES = 16 << 20
+"""Of a JSON file at most: full of brackets, these become 400 MB of lists. Ours have some kilobytes."""
+TOKENIZER_BYTES = 64 << 20
+"""Of a tokenizer.json at most: one of 262,000 tokens has 33 MB."""
 
 
 @contextmanager
@@ -169,14 +177,58 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+def child(folder: Path, name: str) -> Path:
+    """A file of a folder by a name that stands in another file, whether it is there or not.
 
     Raises:
-        InputError: it cannot be read, or holds something else.
+        InputError: the name leads out of the folder, or is that of a folder, a pipe or a device.
+    """
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise InputError(f"{folder}: {name!r} is no name of a file in it")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a file")
+    return path
+
+
+def within(folder: Path, name: str) -> Path:
+    """A file of a folder that anybody may have made, whether it is there or not.
+
+    A link out of it could have a file of this machine copied into a checkpoint that is published, or written to. The
+    hub's cache is let be: a snapshot's files are links into the blobs beside it.
+
+    Raises:
+        InputError: as ``child``; or a link leads out of the folder.
+    """
+    path, home = child(folder, name), folder.resolve()
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise InputError(f"{path}: not readable ({error})") from error
+    if not any(target.is_relative_to(each) for each in homes):
+        raise InputError(f"{path}: a link out of its folder; put the file itself there")
+    return path
+
+
+def read_json(path: Path, limit: int = JSON_BYTES) -> dict[str, Any]:
+    """The content of a JSON file that holds an object.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have.
+
+    Raises:
+        InputError: it cannot be read, is too large, or holds something else.
     """
     try:
+        if (size := path.stat().st_size) > limit:
+            raise InputError(f"{path}: {size / 1e6:.0f} MB are too much for what it should be")
         content = json.loads(path.read_text())
+    except RecursionError as error:
+        raise InputError(f"{path}: not readable (nested too deeply)") from error
+    except InputError:
+        raise
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not readable ({error})") from error
     if not isinstance(content, dict):

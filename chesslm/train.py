@@ -194,6 +194,9 @@ def train(
         FailureError: the loss is no longer a number, or the disk is full.
     """
     dataset = open_dataset(data)
+    # Now, while nothing is made yet: asking for a split checks its hashes.
+    for split in ("train", "val"):
+        _ = dataset.splits[split]
     where = resolve_device(device)
     kept = RunFolder.reopen(out, dataset.sha256) if resume else None
     recipe = kept.recipe if kept else recipe
