@@ -84,6 +84,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes that share each batch, one a device.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Hosts with so many devices each; torchrun says it itself.")] = 1,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     logger: Annotated[str, typer.Option(help="Write the log for tensorboard as well.")] = "",
     quiet: Quiet = False,
@@ -104,7 +105,7 @@ def train(
     chosen = config.with_settings(chosen, settings or [])
     from chesslm.legs import train_recipe
 
-    train_recipe(data, out, chosen, save_steps, resume, device, devices, logger, quiet)
+    train_recipe(data, out, chosen, save_steps, resume, devices, nodes, device=device, logger=logger, quiet=quiet)
 
 
 @app.command()

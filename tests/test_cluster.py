@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from conftest import SOAK, Cli
 from distributed import Client
+from networks import cable, hosts
 from random_games import write_pgn
 from test_parallel import runs
 
@@ -306,44 +307,20 @@ OURS, NEAR, FAR, THEIRS = "10.213.1.1", "10.213.1.2", "10.213.2.1", "10.213.2.2"
 
 
 @pytest.fixture
-def hosts() -> Iterator[list[str]]:
-    """Two hosts in a row, each with a network of its own: we reach the scheduler's, and only that the workers'."""
-    number = os.getpid()
-    names, cable = [f"chesslm-scheduler-{number}", f"chesslm-workers-{number}"], f"chesslm{number}"
-    commands = [
-        *(f"netns add {name}" for name in names),
-        *(f"-n {name} link set lo up" for name in names),
-        f"link add {cable} type veth peer name near netns {names[0]}",
-        f"-n {names[0]} link add far type veth peer name theirs netns {names[1]}",
-        f"addr add {OURS}/24 dev {cable}",
-        f"-n {names[0]} addr add {NEAR}/24 dev near",
-        f"-n {names[0]} addr add {FAR}/24 dev far",
-        f"-n {names[1]} addr add {THEIRS}/24 dev theirs",
-        f"link set {cable} up",
-        f"-n {names[0]} link set near up",
-        f"-n {names[0]} link set far up",
-        f"-n {names[1]} link set theirs up",
-    ]
-    try:
-        for command in commands:
-            try:
-                subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                pytest.skip(f"no hosts to be had here: ip {command}: {getattr(error, 'stderr', error)}")
+def two() -> Iterator[list[str]]:
+    """Two hosts in a row: we reach the scheduler's, and only that the workers'."""
+    with hosts("scheduler", "workers") as names:
+        cable(None, OURS, names[0], NEAR)
+        cable(names[0], FAR, names[1], THEIRS)
         yield names
-    finally:
-        for name in names:
-            # The cables go with them.
-            with suppress(OSError):
-                subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 def test_workers_on_another_host_need_none_of_our_files(
-    hosts: list[str], tmp_path: Path, tiny_games: list[MoveCodes]
+    two: list[str], tmp_path: Path, tiny_games: list[MoveCodes]
 ) -> None:
     """They see nothing of the folder that we read from and write to, nor does the scheduler."""
     hidden = f'mount -t tmpfs none "{tmp_path}" && exec "$@"'
-    on = [["ip", "netns", "exec", name, "sh", "-c", hidden, "sh"] for name in hosts]
+    on = [["ip", "netns", "exec", name, "sh", "-c", hidden, "sh"] for name in two]
     pgn = write_pgn(tmp_path / "x.pgn", tiny_games)
     with (
         dask("scheduler", "--host", "0.0.0.0", "--port", 8786, within=on[0]),
