@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -132,14 +133,15 @@ def train(
 
     measures = (measure_of(dataset, recipe.train), track_of(dataset, recipe.train)) if first else (None, None)
     recorder = Recorder(run, dataset, *measures, autocast, keep, quiet, open_events(run, logger) if first else None)
-    if not _already_done(module, run, recorder):
-        _fit(module, run, recorder, dataset, where, precision, ranks, before)
-        recorder.raise_if_stopped(out, first)
-    if first:
-        if run.tracked:
+    with files.alone_in(run.folder, out) if first else nullcontext():
+        if not _already_done(module, run, recorder):
+            _fit(module, run, recorder, dataset, where, precision, ranks, before)
+            recorder.raise_if_stopped(out, first)
+        if first and run.tracked:
             with files.atomic(out / run.tracked.path.name) as path:
                 shutil.copyfile(run.tracked.path, path)
-        keep(out, module, recorder.validation)
+        if first:
+            keep(out, module, recorder.validation)
     if torch.distributed.is_initialized():
         # Another leg begins with what the first process has just written.
         torch.distributed.barrier()

@@ -48,7 +48,6 @@ def transfer(
     """
     study = read_study(path.absolute())
     _check(path, study)
-    (out / "cells").mkdir(parents=True, exist_ok=True)
     trials = [
         Cell(arm, study.rate_games, arm.seeds[0], rate)
         for arm in study.arms
@@ -56,7 +55,8 @@ def transfer(
         if len(arm.rates) > 1
     ]
     threads = max(1, parallel.cores() // parallel.cores(workers)) if isinstance(workers, int) else None
-    with parallel.pool(workers) as pool:
+    with files.alone_in(out), parallel.pool(workers) as pool:
+        (out / "cells").mkdir(exist_ok=True)
         tried = list(_run(trials, study, out, pool, threads, device, quiet))
         best = {arm.name: _best_rate(arm, tried) for arm in study.arms}
         # Small ones of all arms first: a study that is stopped early has something to say.
