@@ -2,6 +2,7 @@
 #   make demo    learn chess from games, measure it, write a report
 #   make check   format, lint, types, tests: exactly what CI runs
 #   make soak    the tests that take a small sample of something, with all of it
+#   make fuzz    fuzzes what reads files and lines, ten minutes each; make fuzz SECONDS=60 for less
 #   make interp  whether TransformerLens and nnsight load our checkpoints, in an environment of its own
 # Both set up .venv first, once, and again when the pins change.
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo check soak interp format tools
+.PHONY: demo check soak fuzz interp format tools
 
 demo: $(READY)
 	$(BIN)/chesslm demo
@@ -21,7 +22,16 @@ check: $(READY) tools
 	$(BIN)/pytest -n auto --dist loadfile
 
 soak: $(READY) tools
-	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py tests/test_cli.py tests/test_reliability.py
+	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist loadfile tests/test_uci.py tests/test_cli.py tests/test_fuzz.py tests/test_reliability.py tests/test_cluster.py tests/test_nodes.py
+
+# Atheris has wheels for few versions of Python and is needed for nothing else, so it is no part of the check.
+SECONDS ?= 600
+fuzz: $(READY)
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/pip install -q atheris==3.0.0
+	for target in pgn uci play; do \
+	PYTHONPATH=.:$$(echo .venv/lib/python3.*/site-packages) .venv-fuzz/bin/python tests/fuzz_$$target.py \
+		-max_total_time=$(SECONDS) || exit 1; done
 
 # They bring some fifty packages, so they are no part of the check.
 interp:

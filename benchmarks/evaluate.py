@@ -50,7 +50,7 @@ def main() -> None:
     model, tokenizer, precision = loaded.model, loaded.tokenizer, loaded.precision
     scorer = ModelScorer(loaded)
 
-    with parallel.processes() as pool:
+    with parallel.pool() as pool:
         games = from_pgn(arguments.games, arguments.limit, 1, pool)
         codes = games.codes
         special = torch.from_numpy(tokenizer.is_special)

@@ -30,13 +30,13 @@ from chesslm.chances import RandomMover
 from chesslm.config import Recipe, changed, read_recipe
 from chesslm.loader import GameBatches
 from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers, resolve_precision
+from chesslm.module import loss_sum
 from chesslm.optim import Together, make_optimizer, rate, set_rates
 from chesslm.provenance import revision
 from chesslm.seeds import pooled
 from chesslm.shards import Dataset, Split, open_dataset
 from chesslm.spelling import pieces_of
 from chesslm.tables import markdown_table
-from chesslm.train import loss_sum
 from chesslm.validation import validate
 
 KINDS = ("masters", "random")

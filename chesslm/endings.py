@@ -56,7 +56,9 @@ def terminated(signum: int, frame: Any) -> None:
 
 
 def _fail(why: Any, code: int) -> int:
-    print("chesslm: " + " ".join(str(why).split()), file=sys.stderr)
+    # What a folder of anybody's says of itself does not get to steer the terminal.
+    line = "".join(each for each in " ".join(str(why).split()) if each.isprintable())
+    print(f"chesslm: {line}", file=sys.stderr)
     return code
 
 

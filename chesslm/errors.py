@@ -16,6 +16,6 @@ class DivergedError(FailureError):
     """The loss of a training run is no longer a number, or rises and does not fall."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What a library says of an error, as far as it fits into one line; its kind if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

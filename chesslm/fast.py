@@ -35,7 +35,8 @@ def read_many(games: Sequence[Sequence[str]]) -> list[boards.MoveCodes | None]:
     found: list[boards.MoveCodes | None] = [None] * len(games)
     if reader := _reader():
         asked = [number for number, game in enumerate(games) if _is_standard(game)]
-        for number, codes in zip(asked, _read(reader, (games[number] for number in asked)), strict=True):
+        read = list(_read(reader, (games[number] for number in asked)))
+        for number, codes in zip(asked, read, strict=len(read) > 0):
             found[number] = codes if codes is not None and len(codes) == len(games[number]) else None
     for number, game in enumerate(games):
         if found[number] is None and (read := read_moves(game)) is not None:
@@ -54,7 +55,7 @@ def legal_moves(games: Sequence[boards.MoveCodes]) -> list[tuple[boards.MoveCode
         return [_legal_here(game) for game in games]
     texts = [" ".join(_words(game)) for game in games if len(game)]
     found = _legal_in(reader, texts) if texts else iter(())
-    return [legal if len(game) and (legal := next(found)) is not None else _legal_here(game) for game in games]
+    return [legal if len(game) and (legal := next(found, None)) is not None else _legal_here(game) for game in games]
 
 
 def _legal_here(game: boards.MoveCodes) -> tuple[boards.MoveCodes, NDArray[np.int64]]:
@@ -85,7 +86,7 @@ def _words(game: boards.MoveCodes) -> Iterator[str]:
 
 def _legal_in(reader: Any, texts: list[str]) -> Iterator[tuple[boards.MoveCodes, NDArray[np.int64]] | None]:
     """The legal moves of each game, None where the reader finds a move illegal."""
-    for chunk in reader.parse_games_from_strings(texts, num_threads=1, store_legal_moves=True).chunks:
+    for chunk in _chunks(reader, texts, store_legal_moves=True):
         codes = _codes(chunk.legal_move_from_squares, chunk.legal_move_to_squares, chunk.legal_move_promotions)
         ends = chunk.legal_move_offsets.astype(np.int64)
         position = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
@@ -122,11 +123,22 @@ def _read(reader: Any, games: Iterable[Sequence[str]]) -> Iterator[boards.MoveCo
     texts = [" ".join(game) for game in games]
     if not texts:
         return
-    for chunk in reader.parse_games_from_strings(texts, num_threads=1).chunks:
+    for chunk in _chunks(reader, texts):
         codes = _codes(chunk.from_squares, chunk.to_squares, chunk.promotions)
         ends = chunk.move_offsets.tolist()
         for valid, start, stop in zip(chunk.valid.tolist(), ends, ends[1:], strict=False):
             yield codes[start:stop] if valid else None
+
+
+def _chunks(reader: Any, texts: list[str], **options: bool) -> Sequence[Any]:
+    """What the reader finds, as flat arrays over games."""
+    try:
+        return reader.parse_games_from_strings(texts, num_threads=1, **options).chunks
+    except BaseException as error:
+        # A panic in Rust, which pyo3 makes no Exception of, would end a worker process. None is known.
+        if type(error).__name__ != "PanicException":
+            raise
+        return ()
 
 
 def _codes(origins: NDArray[np.uint8], targets: NDArray[np.uint8], promotions: NDArray[np.int8]) -> boards.MoveCodes:

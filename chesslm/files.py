@@ -1,4 +1,7 @@
-"""Files: written whole or not at all (a temporary name, then a rename), hashed, and read in one place."""
+"""Files: written whole or not at all (a temporary name, then a rename), hashed, and read in one place.
+
+A model's folder may come from anybody: what is read of it goes by ``child`` or ``within``, and JSON by ``read_json``.
+"""
 
 import fcntl
 import hashlib
@@ -6,12 +9,20 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from chesslm.errors import FailureError, InputError
+
+JSON_BYTES = 16 << 20
+"""Of a JSON file at most: full of brackets, these become 400 MB of lists. Ours have some kilobytes."""
+LOCK_SECONDS = 2.0
+"""How long a lock is asked for again."""
+TOKENIZER_BYTES = 64 << 20
+"""Of a tokenizer.json at most: one of 262,000 tokens has 33 MB."""
 
 
 @contextmanager
@@ -122,7 +133,7 @@ def resumable_folder(path: Path, resume: bool, worth_keeping: Callable[[Path], b
     target = path.absolute()
     partial = target.with_name(f"{target.name}.partial")
     missing = [parent for parent in target.parents if not parent.exists()]
-    with _locked(partial, path):
+    with alone_in(partial, path):
         check_new(path)
         if worth_keeping(partial) and not resume:
             raise InputError(f"{partial} is what an interrupted run kept; go on with --resume, or remove it")
@@ -147,20 +158,67 @@ def resumable_folder(path: Path, resume: bool, worth_keeping: Callable[[Path], b
 
 
 @contextmanager
-def _locked(folder: Path, path: Path) -> Iterator[None]:
-    """Make a folder for one process alone; errors speak of ``path``."""
+def alone_in(folder: Path, named: Path | None = None) -> Iterator[None]:
+    """Have a folder, made if missing, for one process alone; a lock goes with its process, however that ends.
+
+    Args:
+        folder: to have.
+        named: what the user called it, for errors.
+
+    Raises:
+        InputError: another process has it, or it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise explain(OSError(error.errno, error.strerror), path) from error
+        raise explain(OSError(error.errno, error.strerror), named or folder) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock, folder)
         yield
-    except BlockingIOError:
-        raise InputError(f"{folder}: another process is writing there; let it end or choose another --out") from None
     finally:
         os.close(lock)
+
+
+@contextmanager
+def alone_at(file: Path) -> Iterator[None]:
+    """Have a file, there or not, for one process alone: ``.NAME.lock`` beside it is locked, and gone at the end.
+
+    Raises:
+        InputError: another process has it, or nothing can be written there.
+    """
+    place = file.with_name(f".{file.name}.lock")
+    if not file.parent.is_dir():
+        raise InputError(f"{file.parent}: no such folder")
+    while True:
+        try:
+            lock = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise explain(OSError(error.errno, error.strerror), file) from error
+        try:
+            _lock(lock, file)
+            # Unless whoever had it took it away in between.
+            if place.exists() and os.path.samestat(os.fstat(lock), place.stat()):
+                try:
+                    yield
+                finally:
+                    place.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(lock)
+
+
+def _lock(descriptor: int, what: Path) -> None:
+    """Lock an open file; a process that is about to end is waited for."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                why = "another process is writing there; let it end or choose another --out"
+                raise InputError(f"{what}: {why}") from None
+        time.sleep(LOCK_SECONDS / 20)
 
 
 def sha256(path: Path) -> str:
@@ -169,14 +227,58 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+def child(folder: Path, name: str) -> Path:
+    """A file of a folder by a name that stands in another file, whether it is there or not.
 
     Raises:
-        InputError: it cannot be read, or holds something else.
+        InputError: the name leads out of the folder, or is that of a folder, a pipe or a device.
+    """
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise InputError(f"{folder}: {name!r} is no name of a file in it")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a file")
+    return path
+
+
+def within(folder: Path, name: str) -> Path:
+    """A file of a folder that anybody may have made, whether it is there or not.
+
+    A link out of it could have a file of this machine copied into a checkpoint that is published, or written to. The
+    hub's cache is let be: a snapshot's files are links into the blobs beside it.
+
+    Raises:
+        InputError: as ``child``; or a link leads out of the folder.
+    """
+    path, home = child(folder, name), folder.resolve()
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise InputError(f"{path}: not readable ({error})") from error
+    if not any(target.is_relative_to(each) for each in homes):
+        raise InputError(f"{path}: a link out of its folder; put the file itself there")
+    return path
+
+
+def read_json(path: Path, limit: int = JSON_BYTES) -> dict[str, Any]:
+    """The content of a JSON file that holds an object.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have.
+
+    Raises:
+        InputError: it cannot be read, is too large, or holds something else.
     """
     try:
+        if (size := path.stat().st_size) > limit:
+            raise InputError(f"{path}: {size / 1e6:.0f} MB are too much for what it should be")
         content = json.loads(path.read_text())
+    except RecursionError as error:
+        raise InputError(f"{path}: not readable (nested too deeply)") from error
+    except InputError:
+        raise
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not readable ({error})") from error
     if not isinstance(content, dict):

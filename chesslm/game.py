@@ -45,7 +45,8 @@ class Dropped:
 
     Attributes:
         reason: ``FEN start``, ``variant``, ``illegal move`` (in the game or a variation; also ambiguous ones),
-            ``null move``, ``no moves``, ``not a game`` (text between games), ``unclosed comment``, ``truncated``.
+            ``null move``, ``no moves``, ``not a game`` (text between games), ``unclosed comment``, ``truncated``,
+            ``too long`` (more moves than a game can have, or variations and comments that take minutes to read).
     """
 
     reason: str

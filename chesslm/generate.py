@@ -49,7 +49,7 @@ MakeGames = Callable[[range], list[str]]
 
 
 def generate(
-    out: Path, *, games: int, by: str = "random", seed: int = 1, workers: int = 0, quiet: bool = False
+    out: Path, *, games: int, by: str = "random", seed: int = 1, workers: parallel.Workers = 0, quiet: bool = False
 ) -> None:
     """Write games to a PGN file, no two with the same moves.
 
@@ -58,12 +58,12 @@ def generate(
         games: how many.
         by: ``random``, or ``uci:`` and the command line of an engine.
         seed: with the number of a game, what all its chance is drawn from.
-        workers: processes; 0: one a core.
+        workers: who makes them.
         quiet: no progress on stderr.
 
     Raises:
         InputError: ``games``, ``by`` or ``out`` make no sense, or the command is no UCI engine.
-        FailureError: the engine died or went silent, or the disk is full.
+        FailureError: the engine died or went silent, a worker died, or the disk is full.
     """
     if games < 1:
         raise InputError(f"--games {games}: ask for at least one game")
@@ -75,11 +75,11 @@ def generate(
         temporary.open("wb") as file,
         compressed(file, out.suffix) as stream,
         progress(games, quiet) as advance,
-        parallel.processes(workers) as executor,
+        parallel.pool(workers) as executor,
     ):
         numbers, seen = range(games), set[bytes]()
         while numbers:
-            for game in _make_all(make, numbers, executor, parallel.cores(workers)):
+            for game in _make_all(make, numbers, executor):
                 moves = game.partition("\n\n")[2].encode()
                 key = hashlib.blake2b(moves, digest_size=16).digest()
                 if key not in seen:
@@ -90,12 +90,13 @@ def generate(
             numbers = range(numbers.stop, numbers.stop + games - len(seen))
 
 
-def _make_all(make: MakeGames, numbers: range, executor: Executor, workers: int) -> Iterator[str]:
+def _make_all(make: MakeGames, numbers: range, executor: Executor) -> Iterator[str]:
     """The games of many numbers, in their order."""
-    size = max(1, min(CHUNK, len(numbers) // (2 * workers)))
+    at_once = parallel.width(executor)
+    size = max(1, min(CHUNK, len(numbers) // (2 * at_once)))
     chunks = [numbers[start : start + size] for start in range(0, len(numbers), size)]
     calls = ((chunk, (chunk,)) for chunk in chunks)
-    for _, made in parallel.in_order(executor, make, calls, ahead=4 * workers):
+    for _, made in parallel.in_order(executor, make, calls, ahead=4 * at_once):
         yield from made
 
 

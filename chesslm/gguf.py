@@ -8,6 +8,7 @@ from typing import Any
 
 from chesslm.errors import InputError, first_line
 from chesslm.text_tokenizer import TextTokenizer, named, read_text_tokenizer
+from chesslm.weights import MOST_LAYERS, check_size
 
 SUFFIX = ".gguf"
 
@@ -33,11 +34,13 @@ def load_gguf(path: str) -> Any:
     """The model in a GGUF file, its weights turned back into fp32.
 
     Raises:
-        InputError: it is not there, or cannot be read.
+        InputError: it is not there, cannot be read, or asks for more than it holds.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    # The coarsest of its types have two bits a weight.
+    check_size(_read(AutoConfig, path), 4 * Path(path).stat().st_size, MOST_LAYERS, path)
     model = _read(AutoModelForCausalLM, path, dtype=torch.float32)
     # It says how the weights lay in the file, and with it a model cannot be saved.
     del model.config.quantization_config
@@ -49,6 +52,6 @@ def _read(kind: Any, path: str, **options: Any) -> Any:
     if not file.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return kind.from_pretrained(file.parent, gguf_file=file.name, **options)
+        return kind.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False, **options)
     except Exception as error:
         raise InputError(f"{path}: not readable ({first_line(error)})") from error

@@ -1,17 +1,17 @@
 """What a folder is: a checkpoint, a run or a dataset, said from its JSON files, its log and the header of its weights.
 
-Needs no torch: the answer is there in a fraction of a second.
+Needs no torch: the answer is there in a fraction of a second. Whether the files are still what was written takes longer
+(``verify``), as all of them have to be read.
 """
 
-from collections.abc import Iterator, Sequence
-from math import prod
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chesslm import files
-from chesslm.errors import InputError
+from chesslm import checkpoint, files, hashes, meta, weights
+from chesslm.errors import FailureError, InputError
 from chesslm.logs import read_log
 
 Lines = Iterator[tuple[str, str]]
@@ -51,17 +51,78 @@ def describe(path: Path) -> Lines:
 ARCHITECTURE = ("vocab_size", "n_positions", "n_layer", "n_embd", "n_head")
 
 
+def verify(path: Path) -> None:
+    """Compare the files of a checkpoint or a dataset with the hashes that were kept of them, and print each.
+
+    Raises:
+        InputError: it is neither, or does not say what its files should be.
+        FailureError: a file is not what was written.
+    """
+    if (path / "config.json").is_file():
+        checks, hint = _checks_of_checkpoint(path), checkpoint.CHANGED
+    else:
+        checks, hint = _checks_of_dataset(path), f"copy it again, or {meta.AGAIN}"
+    present = (each for pattern in ("*", "tokenizer/*", "probe/*") for each in path.glob(pattern) if each.is_file())
+    names = sorted({*checks, *(str(each.relative_to(path)) for each in present)})
+    width, wrong = max(map(len, names)), []
+    for name in names:
+        what = checks[name]() if name in checks else "no hash"
+        print(f"{_value(name):<{width}}  {what or 'as written'}", flush=True)
+        wrong += [name] if name in checks and what else []
+    print(f"{len(checks) - len(wrong)} of {len(checks)} files with a hash are as written")
+    if wrong and all(name.startswith("probe/") for name in wrong):
+        hint = "make the probe again with chesslm probe"
+    if wrong:
+        raise FailureError(f"{path}: {', '.join(wrong)}: not as written; {hint}")
+
+
+Checks = dict[str, Callable[[], str | None]]
+"""What says what is wrong with a file, if anything is, by the file's name."""
+
+
+def _checks_of_checkpoint(folder: Path) -> Checks:
+    checkpoint.check_links(folder)
+    about = folder / checkpoint.ABOUT
+    checks = _checks(folder, hashes.listed(files.read_json(about), about) if about.is_file() else {})
+    for facts in sorted(folder.glob("probe/*.json")):
+        found, arrays = files.read_json(facts), facts.with_suffix(".safetensors")
+        name = str(arrays.relative_to(folder))
+        if isinstance(found.get("sha256"), str):
+            checks[name] = lambda name=name, found=found: hashes.wrong_hash(folder, name, found["sha256"])
+        checks[str(facts.relative_to(folder))] = lambda found=found: _other_weights(folder, found)
+    return checks
+
+
+def _other_weights(folder: Path, probe: dict[str, Any]) -> str | None:
+    same = probe.get("model") == files.sha256(folder / weights.SINGLE)
+    return None if same else "made for other weights; make it again with chesslm probe"
+
+
+def _checks_of_dataset(folder: Path) -> Checks:
+    about = meta.read_meta(folder)
+    own = None if about["sha256"] == meta.digest_of(about["files"]) else "not the hash of the files that it lists"
+    return {"meta.json": lambda: own, **_checks(folder, about["files"])}
+
+
+def _checks(folder: Path, listed: hashes.Listed) -> Checks:
+    return {name: lambda name=name, each=each: hashes.wrong(folder, name, each) for name, each in listed.items()}
+
+
 def _checkpoint(folder: Path) -> Lines:
+    checkpoint.check_links(folder)
     config = files.read_json(folder / "config.json")
     about = files.read_json(folder / "chesslm.json") if (folder / "chesslm.json").is_file() else {}
-    tensors = _tensors(folder)
+    listed = hashes.listed(about, folder / "chesslm.json")
+    about.pop("files", None)
+    tensors = weights.tensors(folder)
     yield "checkpoint", str(folder)
     yield "notation", str(about.pop("notation", "not said (no chesslm.json); name it with --notation"))
-    yield "architecture", ", ".join(config.get("architectures") or [str(config.get("model_type", "not said"))])
+    yield "architecture", _value(config.get("architectures") or config.get("model_type", "not said"))
     yield from ((f"  {name}", str(config[name])) for name in ARCHITECTURE if name in config)
-    counted = sum(prod(shape) for shape, _ in tensors.values())
-    yield "parameters", f"{about.pop('parameters', counted):,}"
+    yield "parameters", _value(about.pop("parameters", weights.held_in(tensors)))
     yield "weights", ", ".join(sorted({dtype for _, dtype in tensors.values()}))
+    if weights.SINGLE in listed:
+        yield "  sha256", str(listed[weights.SINGLE]["sha256"])
     # Resume state in run/ is not part of the checkpoint.
     yield "size on disk", _size(file.stat().st_size for file in folder.iterdir() if file.is_file())
     yield from _curves(folder)
@@ -108,15 +169,15 @@ def _bars(steps: Sequence[float], values: Sequence[float]) -> str:
 def _dataset(folder: Path) -> Lines:
     from chesslm.shards import open_dataset
 
-    meta = dict(open_dataset(folder).meta)
-    listed = meta.pop("files")
+    about = dict(open_dataset(folder).meta)
+    listed = about.pop("files")
     yield "dataset", str(folder)
-    yield "notation", str(meta.pop("notation", "not said"))
-    yield "sha256", str(meta.pop("sha256", "not said"))
-    for split, counts in meta.pop("splits").items():
+    yield "notation", str(about.pop("notation", "not said"))
+    yield "sha256", str(about.pop("sha256", "not said"))
+    for split, counts in about.pop("splits").items():
         yield split, ", ".join(f"{number:,} {what}" for what, number in counts.items())
     yield "size on disk", f"{_size(entry['bytes'] for entry in listed.values())} in {len(listed)} files"
-    yield from _flat(meta)
+    yield from _flat(about)
 
 
 def _flat(content: Any, name: str = "", depth: int = 0) -> Lines:
@@ -146,30 +207,9 @@ def _value(content: Any) -> str:
             return f"{content:.6g}"
         case list():
             return ", ".join(map(_value, content))
-    return " ".join(str(content).split())
+    # A folder that anybody may have made does not get to steer the terminal.
+    return "".join(each for each in " ".join(str(content).split()) if each.isprintable())
 
 
 def _size(sizes: Iterator[int]) -> str:
     return f"{sum(sizes) / 1e6:.1f} MB"
-
-
-def _tensors(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and type of each tensor in the weights, from the files' headers.
-
-    Raises:
-        InputError: there are none, or a file is cut short.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    tensors: dict[str, tuple[tuple[int, ...], str]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118  (no dict)
-                    part = file.get_slice(name)
-                    tensors[name] = tuple(part.get_shape()), str(part.get_dtype())
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not whole ({error}); copy or train it again") from error
-    if not tensors:
-        raise InputError(f"{folder}: config.json but no safetensors weights")
-    return tensors

@@ -15,11 +15,19 @@ from typing import Any
 from chesslm import files
 from chesslm.config import Recipe
 from chesslm.errors import InputError
+from chesslm.ranks import find_ranks
 from chesslm.train import train
 
 
 def train_recipe(
-    data: Path, out: Path, recipe: Recipe, save_steps: str | None = None, resume: bool = False, *options: Any
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    save_steps: str | None = None,
+    resume: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
+    **options: Any,
 ) -> Path:
     """Train a recipe, in one run or leg after leg.
 
@@ -29,6 +37,7 @@ def train_recipe(
         recipe: with ``train.legs`` or without.
         save_steps: as for ``train``.
         resume: go on from what is there: a run that was stopped, or legs that are finished.
+        devices, nodes: processes that train together, as for ``train``.
         options: further arguments of ``train``.
 
     Returns:
@@ -37,11 +46,12 @@ def train_recipe(
     Raises:
         InputError: as ``train`` does; and without ``resume``, if any leg is there already.
     """
-    legs = recipe.train.legs
+    legs, options = recipe.train.legs, {**options, "devices": devices, "nodes": nodes}
     if not legs:
-        return train(data, out, recipe, save_steps, resume, *options)
+        return train(data, out, recipe, save_steps, resume, **options)
     folders = [*(out.with_name(f"{out.name}-leg-{number}") for number in range(1, len(legs))), out]
-    if not resume:
+    # A process beside the first one is started when that has made its folder.
+    if not resume and find_ranks(devices, nodes).first:
         for folder in folders:
             files.check_new(folder)
     done = max((number for number, folder in enumerate(folders, 1) if (folder / "chesslm.json").is_file()), default=0)
@@ -52,5 +62,5 @@ def train_recipe(
         settings = replace(recipe.train, max_minutes=legs[number], decay=float(number == len(legs) - 1))
         init = replace(recipe.init, model=str(folders[number - 1]), goes_on=True) if number else recipe.init
         stopped = (folders[number] / "run" / "recipe.json").is_file()
-        train(data, folders[number], replace(recipe, train=settings, init=init), save_steps, stopped, *options)
+        train(data, folders[number], replace(recipe, train=settings, init=init), save_steps, stopped, **options)
     return out

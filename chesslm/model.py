@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+)
 
-from chesslm import files
+from chesslm import hashes, weights
 from chesslm.card import model_card
-from chesslm.checkpoint import find_model
+from chesslm.checkpoint import fetched, find_model, verified
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError, first_line
 from chesslm.notation import PAIRS, PROSE
@@ -180,16 +187,14 @@ def load_model(
         default: how it writes moves where neither it nor ``notation`` says.
 
     Raises:
-        InputError: not there, not whole, or of another notation.
+        InputError: not there, not whole, changed since it was saved, or of another notation.
     """
     path = find_model(name)
     where = resolve_device(device)
     keep_freed_memory()
     dtype = resolve_precision(precision, where)
-    folder = Path(path)
-    about: dict[str, Any] = {}
-    if (folder / "chesslm.json").is_file():
-        about = files.read_json(folder / "chesslm.json")
+    folder = fetched(path)
+    about = verified(folder)
     own = about.get("notation")
     if own is None or own in (PROSE, PAIRS):
         notation = notation or default
@@ -209,7 +214,7 @@ def load_model(
             f"{path}: {model.config.vocab_size} embeddings, but {tokenizer.notation.name} has {len(tokenizer)} tokens"
         )
     model.eval().to(where)  # pyright: ignore[reportArgumentType]
-    return LoadedModel(model, tokenizer, folder.resolve().name if folder.exists() else path, path, about, dtype)
+    return LoadedModel(model, tokenizer, folder.resolve().name if Path(path).exists() else path, path, about, dtype)
 
 
 def _tokenizer_of_others(path: str, notation: str) -> GameTokenizer:
@@ -246,15 +251,23 @@ def quieten_transformers() -> None:
 
 
 def load_weights(path: str) -> PreTrainedModel:
-    """The model in fp32, from safetensors only and with no code from the folder.
+    """The model in fp32, from safetensors only and with no code from the folder, which anybody may have made.
 
     transformers warns about missing and misshapen tensors and fills them at random; here they are errors.
+
+    Raises:
+        InputError: it cannot be loaded, or asks for more than its weights.
     """
     quieten_transformers()
+    folder = fetched(path)
+    found, content = weights.tensors(folder), weights.read_config(folder)
+    if "auto_map" in content and content.get("model_type") not in CONFIG_MAPPING:
+        raise InputError(f"{path}: needs code of its own (auto_map in config.json), and none is run")
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        weights.check_size(config, weights.held_in(found), len(found), path)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
+            folder,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
@@ -265,6 +278,8 @@ def load_weights(path: str) -> PreTrainedModel:
             output_loading_info=True,
         )
         model, loading = loaded
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path}: the model cannot be loaded ({first_line(error)})") from error
     wrong = {kind: sorted(map(_named, keys)) for kind, keys in loading.items() if keys and kind != "error_msgs"}
@@ -282,13 +297,13 @@ def _named(key: Any) -> str:
 def save_checkpoint(
     model: PreTrainedModel, tokenizer: GameTokenizer | TextTokenizer, folder: Path, about: dict[str, Any]
 ) -> None:
-    """Write a checkpoint folder's files, weights in bf16, chesslm.json last.
+    """Write a checkpoint folder's files, weights in bf16, chesslm.json with their hashes last.
 
     Args:
         model: its weights are not changed.
         tokenizer: goes with it.
         folder: made if missing; files of the same name are replaced.
-        about: content of chesslm.json, from which the model card is written too.
+        about: content of chesslm.json but for the hashes, from which the model card is written too.
     """
     quieten_transformers()
     folder.mkdir(parents=True, exist_ok=True)
@@ -297,7 +312,9 @@ def save_checkpoint(
         half = cast(torch.nn.Module, copy.deepcopy(model)).to(torch.bfloat16)
         cast(PreTrainedModel, half).save_pretrained(staging)
         save_tokenizer(tokenizer, staging)
-        (staging / "chesslm.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
+        # The card is written anew when the model is measured, and has no hash.
+        listed = {path.name: hashes.entry(path) for path in sorted(staging.iterdir())}
+        (staging / "chesslm.json").write_text(json.dumps({**about, "files": listed}, indent=2, default=str) + "\n")
         (staging / "README.md").write_text(model_card(about))
         names = sorted(path.name for path in staging.iterdir() if path.name != "chesslm.json")
         for name in [*names, "chesslm.json"]:

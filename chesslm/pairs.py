@@ -170,7 +170,7 @@ def generate_pairs(
     games: int,
     inputs: Iterable[str] = (),
     seed: int = 1,
-    workers: int = 0,
+    workers: parallel.Workers = 0,
     quiet: bool = False,
 ) -> int:
     """Write pairs as JSON lines, one of each of so many different games.
@@ -181,7 +181,7 @@ def generate_pairs(
         games: how many; fewer where the inputs have no more.
         inputs: PGNs, whose first games are taken; none: games of random legal moves.
         seed: of prefixes, wordings, and random games.
-        workers: processes; 0: one a core.
+        workers: who makes them.
         quiet: no progress on stderr.
 
     Returns:
@@ -189,7 +189,7 @@ def generate_pairs(
 
     Raises:
         InputError: ``kind``, ``games`` or ``out`` make no sense, or an input is none.
-        FailureError: reading failed, or the disk is full.
+        FailureError: reading failed, a worker died, or the disk is full.
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind of pairs {kind!r}; kinds are {', '.join(KINDS)}")
@@ -222,19 +222,20 @@ def _once_a_game(pairs: Iterable[Pair]) -> Iterator[Pair]:
             yield pair
 
 
-def _of_games(kind: str, sources: list[Source], seed: int, workers: int) -> Generator[Pair, None, None]:
+def _of_games(kind: str, sources: list[Source], seed: int, workers: parallel.Workers) -> Generator[Pair, None, None]:
     with closing(read_games(sources, workers)) as games:
         for _, game in games:
             if isinstance(game, Game):
                 yield make_pair(kind, game.codes, seed)
 
 
-def _of_chance(kind: str, games: int, seed: int, workers: int) -> Generator[Pair, None, None]:
+def _of_chance(kind: str, games: int, seed: int, workers: parallel.Workers) -> Generator[Pair, None, None]:
     """Pairs from random games, without end."""
-    size = max(1, min(CHUNK, games // (2 * parallel.cores(workers))))
-    calls = ((None, (range(start, start + size), kind, seed)) for start in count(0, size))
-    with parallel.processes(workers) as executor:
-        for _, made in parallel.in_order(executor, random_pairs, calls, ahead=2 * parallel.cores(workers)):
+    with parallel.pool(workers) as executor:
+        at_once = parallel.width(executor)
+        size = max(1, min(CHUNK, games // (2 * at_once)))
+        calls = ((None, (range(start, start + size), kind, seed)) for start in count(0, size))
+        for _, made in parallel.in_order(executor, random_pairs, calls, ahead=2 * at_once):
             yield from made
 
 

@@ -1,7 +1,7 @@
 """Independent work spread over processes, its results in the order of the input, a bounded amount of it in flight.
 
-Everything goes through the interface of ``concurrent.futures.Executor``, so that anything else that has it can stand
-where ``processes`` does.
+Everything goes through the interface of ``concurrent.futures.Executor``: processes of this machine, a Dask cluster
+(``cluster``), or whatever else has it. What comes out never depends on which.
 """
 
 import itertools
@@ -20,10 +20,15 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from chesslm.errors import FailureError, InputError
+from chesslm.errors import FailureError, InputError, first_line
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Workers = int | str | Executor
+"""Who works: so many processes (0: one a core; 1: this process), the cluster at ``dask://HOST:PORT``, or an executor
+that the caller opens and shuts down, of processes rather than threads."""
+KILLED = "a worker process was killed (out of memory?); try fewer --workers"
 
 
 def cores(workers: int = 0) -> int:
@@ -38,13 +43,34 @@ def cores(workers: int = 0) -> int:
 
 
 @contextmanager
-def processes(workers: int = 0) -> Iterator[Executor]:
-    """So many processes, gone at the end in whatever way it comes; one worker is this process itself."""
-    executor = _Here() if cores(workers) == 1 else _Processes(cores(workers))
+def pool(workers: Workers = 0) -> Iterator[Executor]:
+    """Workers for a while: processes are gone and a cluster is left at the end, in whatever way it comes.
+
+    Raises:
+        InputError: there can be no such workers.
+        FailureError: no cluster answers, or within it a worker died.
+    """
     try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
+        if isinstance(workers, Executor):
+            yield workers
+        elif isinstance(workers, str):
+            from chesslm.cluster import connected
+
+            with connected(workers) as executor:
+                yield executor
+        else:
+            executor = _Here() if cores(workers) == 1 else _Processes(cores(workers))
+            try:
+                yield executor
+            finally:
+                executor.shutdown(cancel_futures=True)
+    except BrokenExecutor as error:
+        raise FailureError(first_line(error)) from error
+
+
+def width(executor: Executor) -> int:
+    """How many calls it makes at once, where it says so as Python's own do; else one a core."""
+    return getattr(executor, "_max_workers", 0) or cores()
 
 
 def in_order(
@@ -59,7 +85,7 @@ def in_order(
         ahead: calls begun whose results nobody has taken yet.
 
     Raises:
-        FailureError: a worker died.
+        BrokenExecutor: a worker died; ``pool`` makes it a ``FailureError``.
     """
     pending: deque[tuple[T, Future[R]]] = deque()
     try:
@@ -71,12 +97,27 @@ def in_order(
         while pending:
             label, future = pending.popleft()
             yield label, future.result()
-    except BrokenExecutor as error:
-        raise FailureError("a worker process was killed (out of memory?); try fewer --workers") from error
+    finally:
+        for _, future in pending:
+            future.cancel()
+
+
+class InChunks(Executor):
+    """Hands over as many calls at once as ``map`` is told to."""
+
+    def map(
+        self, fn: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[R]:
+        """As of every executor."""
+        calls = zip(*iterables, strict=False)
+        chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
+        return itertools.chain.from_iterable(super().map(partial(_each, fn), chunks, timeout=timeout))
 
 
 class _Here(Executor):
     """Runs a call at once, in this process."""
+
+    _max_workers = 1
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
         future: Future[R] = Future()
@@ -87,7 +128,7 @@ class _Here(Executor):
         return future
 
 
-class _Processes(Executor):
+class _Processes(InChunks):
     """A thread for each process hands it one call at a time over a pipe of its own.
 
     Nothing is shared between the processes, so one can end at any moment, even in the middle of sending a result.
@@ -95,7 +136,7 @@ class _Processes(Executor):
     """
 
     def __init__(self, count: int) -> None:
-        self._count, self._threads, self._broken = count, list[threading.Thread](), False
+        self._max_workers, self._threads, self._broken = count, list[threading.Thread](), False
         self._calls: queue.SimpleQueue[tuple[Future[Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
@@ -106,14 +147,6 @@ class _Processes(Executor):
         if self._broken:
             self._refuse()
         return future
-
-    def map(
-        self, fn: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
-    ) -> Iterator[R]:
-        """As of every executor; a process gets so many calls at once."""
-        calls = zip(*iterables, strict=False)
-        chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
-        return itertools.chain.from_iterable(super().map(partial(_each, fn), chunks, timeout=timeout))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes: after the calls already made, or at once where those are cancelled."""
@@ -134,9 +167,9 @@ class _Processes(Executor):
         # Else the first process would start it, and it unblocks Ctrl-C as it starts.
         resource_tracker.ensure_running()
         with _signals_held():
-            for _ in range(self._count):
+            for _ in range(self._max_workers):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(theirs, parent_alive), daemon=True)
+                process = context.Process(target=work, args=(theirs, parent_alive), daemon=True)
                 process.start()
                 theirs.close()
                 self._threads.append(threading.Thread(target=self._serve, args=(process, ours), daemon=True))
@@ -153,7 +186,7 @@ class _Processes(Executor):
                 succeeded, answer = pickle.loads(connection.recv_bytes())
             except (EOFError, OSError):
                 self._broken = True
-                future.set_exception(BrokenExecutor("a worker process died"))
+                future.set_exception(BrokenExecutor(KILLED))
                 self._refuse()
                 break
             except Exception as error:
@@ -169,7 +202,7 @@ class _Processes(Executor):
         with suppress(queue.Empty):
             while task := self._calls.get_nowait():
                 if task[0].set_running_or_notify_cancel():
-                    task[0].set_exception(BrokenExecutor("the worker processes have ended"))
+                    task[0].set_exception(BrokenExecutor(KILLED))
             # That was meant for a thread.
             self._calls.put(None)
 
@@ -206,10 +239,18 @@ at_worker_end: list[Callable[[], object]] = []
 """What a worker process still has to do when it is ended early, such as to kill a child of its own."""
 
 
-def _work(connection: Connection, parent_alive: Connection) -> None:
+def work(connection: Connection, parent_alive: Connection, idle_seconds: float | None = None) -> None:
+    """Make calls as they come, until there have been none for so long or the other end is closed.
+
+    Args:
+        connection: takes calls, pickled (function, arguments, keyword arguments), one at a time, and gives their
+            answers, pickled (whether it succeeded, result or exception).
+        parent_alive: readable when the parent has closed its end or is gone; whatever is being done is ended then.
+        idle_seconds: None waits for ever.
+    """
     threading.Thread(target=_end_with_parent, args=(parent_alive,), daemon=True).start()
     with suppress(EOFError, OSError):
-        while True:
+        while connection.poll(idle_seconds):
             call = connection.recv_bytes()
             try:
                 fn, args, kwargs = pickle.loads(call)

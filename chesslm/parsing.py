@@ -9,6 +9,7 @@ reason.
 import io
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Generic, NamedTuple, TypeVar
 
 import chess
@@ -23,7 +24,20 @@ from chesslm.tokenizer import KNOWN_RESULTS
 
 T = TypeVar("T")
 
-NOT_A_GAME = Dropped("not a game")
+MOST_PLIES = 17_697
+"""No game is longer by the rules: it is drawn after 75 moves without a capture or the move of a pawn."""
+MOST_DEPTH = 50
+"""Variations within each other, at most: python-chess holds a board with all its moves for each."""
+MOST_COPIED = 1_000_000
+"""Moves that python-chess may copy for the variations of a game, at most: some seconds."""
+MOST_REREAD = 1 << 31
+"""Characters that it may copy for the comments on a line, at most."""
+TAG = 200
+"""Characters that are kept of a tag."""
+
+# One of each, since there may be millions of them.
+_dropped = cache(Dropped)
+NOT_A_GAME = _dropped("not a game")
 _STANDARD = ("standard", "chess", "classical", "normal", "from position")
 _MARKERS = (*KNOWN_RESULTS, "*")
 
@@ -81,14 +95,18 @@ _BOUNDARY = re.compile(BOUNDARY)
 
 def _pieces(text: str) -> Iterator[str]:
     """Text cut into games; some pieces hold several, where that is not easily told."""
-    start, last_close = 0, text.rfind("}")
+    start = seen = 0
+    opened = closed = -1
+    last_close = text.rfind("}")
     for match in _BOUNDARY.finditer(text):
         end = match.end()
+        opened, closed = max(opened, text.rfind("{", seen, end)), max(closed, text.rfind("}", seen, end))
+        seen = end
         # An open brace that nothing closes later opens no comment, or one that must not swallow the other games.
-        if end < last_close and text.rfind("{", start, end) > text.rfind("}", start, end):
+        if end < last_close and opened > closed:
             continue
         yield text[start:end]
-        start = end
+        start, opened, closed = end, -1, -1
     yield text[start:]
 
 
@@ -116,8 +134,8 @@ class _Words(dict[str, str | None]):
     def __missing__(self, word: str) -> str | None:
         match = _WORD.fullmatch(word)
         move = match and (match[1] or "")
-        # Games have some ten thousand different ones; a file of junk has more.
-        if len(self) < 1 << 16:
+        # Games have some ten thousand different ones; a file of junk has more, and longer ones.
+        if len(self) < 1 << 16 and len(word) < 32:
             self[word] = move
         return move
 
@@ -148,6 +166,9 @@ def _ordinary(piece: str) -> _Ordinary | None:
     if len(found) != head.count("\n") + 1:
         return None
     if "{" in rest:
+        if rest.rfind("{") > rest.rfind("}"):
+            # Nothing closes it, and looking for what does would take a look at the rest from every brace.
+            return None
         # Not by a space: what stands between a comment and the next line is no blank line.
         rest = _COMMENT.sub("!", rest)
     rest = rest.rstrip(" \n")
@@ -161,29 +182,31 @@ def _ordinary(piece: str) -> _Ordinary | None:
         moves = _TOKEN.findall(rest)
         marker = moves.pop() if moves and moves[-1] in _MARKERS else ""
         moves = [move for move in moves if move[0] not in "$!?"]
-    if reason := _unusable(tags):
+    words = list(filter(None, moves))
+    if reason := _unusable(tags) or ("too long" if len(words) > MOST_PLIES else ""):
         return _Ordinary(tags, [], marker, reason)
-    return _Ordinary(tags, list(filter(None, moves)), marker)
+    return _Ordinary(tags, words, marker)
 
 
 def _quick(ordinary: _Ordinary, codes: boards.MoveCodes | None, name: str) -> Game | Dropped | None:
     """An ordinary game, its moves read; None where python-chess has to read it."""
     if ordinary.reason:
-        return Dropped(ordinary.reason)
+        return _dropped(ordinary.reason)
     if not ordinary.words:
-        return Dropped("no moves")
+        return _dropped("no moves")
     return None if codes is None else _game(codes, ordinary.tags, ordinary.marker, name)
 
 
 class _Visitor(chess.pgn.BaseVisitor["_Visitor"]):
-    """What ``chess.pgn.read_game`` finds, reduced to the tags and the main line."""
+    """What ``chess.pgn.read_game`` finds, reduced to the tags and the main line; of a game that is dropped, as little
+    as may be."""
 
     def begin_game(self) -> None:
         self.tags: dict[str, str] = {}
         self.codes: list[int] = []
         self.reason = self.marker = ""
         self.comment: str | None = None
-        self.depth = 0
+        self.depth = self.height = self.copied = 0
         self.ended = False
 
     def visit_header(self, tagname: str, tagvalue: str) -> None:
@@ -193,8 +216,21 @@ class _Visitor(chess.pgn.BaseVisitor["_Visitor"]):
         self.reason = _unusable(self.tags)
         return chess.pgn.SKIP if self.reason else None
 
-    def begin_variation(self) -> None:
+    def begin_parse_san(self, board: chess.Board, san: str) -> chess.pgn.SkipType | None:
+        self.height = len(board.move_stack)
+        if self.height >= MOST_PLIES:
+            self.reason = self.reason or "too long"
+        if not self.reason:
+            return None
+        self.ended = self.ended and bool(self.depth)
+        return chess.pgn.SKIP
+
+    def begin_variation(self) -> chess.pgn.SkipType | None:
         self.depth += 1
+        self.copied += self.height
+        if self.depth > MOST_DEPTH or self.copied > MOST_COPIED:
+            self.reason = self.reason or "too long"
+        return chess.pgn.SKIP if self.reason else None
 
     def end_variation(self) -> None:
         self.depth -= 1
@@ -224,24 +260,36 @@ class _Visitor(chess.pgn.BaseVisitor["_Visitor"]):
 
 def _read_any(piece: str, name: str) -> Iterator[tuple[Game | Dropped, bool]]:
     """The games of a piece as python-chess reads them, and whether each ended with a marker."""
+    if _takes_long(piece):
+        yield _dropped("too long"), True
+        return
     handle = io.StringIO(piece)
     while True:
         try:
             read = chess.pgn.read_game(handle, Visitor=_Visitor)
         except ValueError:
             # A NAG of thousands of digits is no int to Python, and where its game ends python-chess does not say.
-            yield Dropped("illegal move"), True
+            yield _dropped("illegal move"), True
             return
         if read is None:
             return
         if _in_open_comment(piece, handle.tell(), read.comment):
-            yield Dropped("unclosed comment"), False
+            yield _dropped("unclosed comment"), False
         elif read.reason:
-            yield Dropped(read.reason), read.ended or read.reason in ("variant", "FEN start")
+            # Nothing is told of what is behind an illegal move: whether a marker is there, the text says.
+            end = piece[max(0, handle.tell() - 20) : handle.tell()].rstrip()
+            yield _dropped(read.reason), read.ended or end.endswith(_MARKERS) or read.reason in ("variant", "FEN start")
         elif read.codes:
             yield _game(np.array(read.codes, np.uint16), read.tags, read.marker, name), read.ended
         else:
-            yield (Dropped("no moves") if read.tags else NOT_A_GAME), read.ended
+            yield (_dropped("no moves") if read.tags else NOT_A_GAME), read.ended
+
+
+def _takes_long(piece: str) -> bool:
+    """Whether python-chess would read a line for minutes: at each comment it copies the rest of it."""
+    if len(piece) < 1 << 16:
+        return False
+    return any(len(line) * min(line.count("{"), line.count("}")) > MOST_REREAD for line in piece.split("\n"))
 
 
 def _in_open_comment(piece: str, position: int, comment: str | None) -> bool:
@@ -264,10 +312,10 @@ def _game(codes: boards.MoveCodes, tags: dict[str, str], marker: str, name: str)
         result if result in KNOWN_RESULTS else marker or "*",
         _elo(tags.get("WhiteElo", "")),
         _elo(tags.get("BlackElo", "")),
-        tags.get("ECO") or None,
-        date if date[:1].isdecimal() else tags.get("UTCDate") or date or None,
-        tags.get("Event") or None,
-        tags.get("TimeControl") or None,
+        tags.get("ECO", "")[:TAG] or None,
+        (date if date[:1].isdecimal() else tags.get("UTCDate") or date)[:TAG] or None,
+        tags.get("Event", "")[:TAG] or None,
+        tags.get("TimeControl", "")[:TAG] or None,
         name,
     )
 

@@ -23,7 +23,9 @@ from chesslm.streams import Source
 T = TypeVar("T")
 
 
-def read_games(sources: Sequence[Source], workers: int = 0) -> Generator[tuple[Source, Game | Dropped], None, None]:
+def read_games(
+    sources: Sequence[Source], workers: parallel.Workers = 0
+) -> Generator[tuple[Source, Game | Dropped], None, None]:
     """All games of several inputs, usable or not, each with the input that it is from, in input order.
 
     Close the generator to stop early. Arguments and errors are those of ``read_chunks``.
@@ -82,7 +84,7 @@ WHOLE = Share(0, 1)
 def read_chunks(
     sources: Sequence[Source],
     parse: Callable[[bytes, str], Parsed[T]],
-    workers: int = 0,
+    workers: parallel.Workers = 0,
     place: Place | None = None,
     share: Share = WHOLE,
 ) -> Generator[tuple[Source, Parsed[T]], None, None]:
@@ -93,7 +95,7 @@ def read_chunks(
     Args:
         sources: each is read once.
         parse: reads a chunk, given the name of its file, in a worker process.
-        workers: processes that parse; 0 is one a core, 1 this one.
+        workers: who parses.
         place: where to go on, kept up to date with what is given out.
         share: what of the inputs to read.
 
@@ -102,9 +104,9 @@ def read_chunks(
             it is to be shared and its size is not known.
         FailureError: reading failed or a worker died.
     """
-    ahead = 2 * parallel.cores(workers) + 2
     at = place or Place()
-    with parallel.processes(workers) as executor, closing(_chunks(sources, at, share)) as chunks:
+    with parallel.pool(workers) as executor, closing(_chunks(sources, at, share)) as chunks:
+        ahead = 2 * parallel.width(executor) + 2
         for (source, last, ends_in_newline, digest), parsed in parallel.in_order(executor, parse, chunks, ahead):
             at.chunks, at.digest = at.chunks + 1, digest
             at.games += sum(item != NOT_A_GAME for item in parsed.items)

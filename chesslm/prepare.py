@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chesslm import __version__, files
+from chesslm import __version__, files, parallel
 from chesslm.conditions import check_kinds
 from chesslm.done import WORK, Done, begun
 from chesslm.errors import InputError
@@ -52,7 +52,7 @@ def prepare(
     seed: int = 1,
     share: Share | None = None,
     resume: bool = False,
-    workers: int = 0,
+    workers: parallel.Workers = 0,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Turn PGN games into a dataset folder.
@@ -73,7 +73,7 @@ def prepare(
         seed: of the splits.
         share: which share of the games this is, of a dataset that ``merge`` joins; None: all of them.
         resume: go on where an interrupted run kept its last whole shard.
-        workers: processes that parse; 0 is one a core.
+        workers: who parses.
         quiet: no progress and no summary.
 
     Returns:
@@ -177,7 +177,7 @@ def _fixed_tokenizer(notation: str, kinds: tuple[str, ...], tokenizer_of: str | 
     return None if notation in TRAINED else GameTokenizer(get_notation(notation), kinds)
 
 
-def _openings(sources: Sequence[Source], workers: int) -> frozenset[bytes]:
+def _openings(sources: Sequence[Source], workers: parallel.Workers) -> frozenset[bytes]:
     if not sources:
         return frozenset()
     with closing(read_games(sources, workers)) as games:

@@ -16,7 +16,7 @@ from chesslm.model import parameters, resolve_precision
 from chesslm.shards import Dataset
 
 if TYPE_CHECKING:
-    from chesslm.train import ChessModule
+    from chesslm.module import ChessModule
 
 
 ORDER = ("seed", "batch_tokens", "max_games")

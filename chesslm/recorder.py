@@ -23,7 +23,7 @@ from chesslm.shards import Dataset
 from chesslm.validation import Logits, score_targets, some_pairs, validate, validate_pairs, validate_prose
 
 if TYPE_CHECKING:
-    from chesslm.train import ChessModule
+    from chesslm.module import ChessModule
 
 LOG_STEPS = 20
 SAVE_SECONDS = 120
@@ -309,13 +309,16 @@ class Recorder(L.Callback):
         line = " | ".join(parts)
         print(f"\r\033[K{line}" if live else line, end="\n" if final or not live else "", file=sys.stderr, flush=True)
 
-    def raise_if_stopped(self, out: Path) -> None:
+    def raise_if_stopped(self, out: Path, first: bool) -> None:
         """Turn a run that did not reach its end into the exception that says so.
 
         Raises:
             DivergedError: the loss is not a number any more, or rises.
-            KeyboardInterrupt, SystemExit: a signal stopped it, after its state was saved.
+            KeyboardInterrupt, SystemExit: a signal stopped it, after its state was saved. Processes beside the first
+                one end without a word, and not as if they had failed: what started them would end the first one too.
         """
+        if not first and (self.trouble or self.stopped_by is not None):
+            raise SystemExit(0)
         if self.trouble:
             raise DivergedError(
                 f"{self.trouble}; the last good state is in {self.run.folder}; "

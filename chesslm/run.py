@@ -4,6 +4,7 @@ See chesslm/train.py for the files, chesslm/recorder.py for what writes them.
 """
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class RunFolder:
         """Open the folder of a run that was stopped.
 
         Raises:
-            InputError: there is none, it is finished, or it was trained on other data.
+            InputError: there is none, it is finished, it was trained on other data, or its state is damaged.
         """
         try:
             kept = json.loads((out / "run" / "recipe.json").read_text())
@@ -77,7 +78,10 @@ class RunFolder:
             raise InputError(f"{out}: this run is finished; nothing to resume")
         if kept["dataset_sha256"] != dataset_sha256:
             raise InputError(f"{out}: this run was begun on other data; give the same --data")
-        return RunFolder(out / "run", from_dict(kept["recipe"]), kept["save_steps"], kept.get("initial_sha256"))
+        run = RunFolder(out / "run", from_dict(kept["recipe"]), kept["save_steps"], kept.get("initial_sha256"))
+        if run.state.is_file() and not _is_whole(run.state):
+            raise InputError(f"{run.state}: damaged, by its checksums; copy it again, or begin the run anew")
+        return run
 
     @property
     def state(self) -> Path:
@@ -106,3 +110,12 @@ class RunFolder:
         for log in (self.metrics, self.tracked):
             if log:
                 log.cut(step or -1)
+
+
+def _is_whole(state: Path) -> bool:
+    """Whether what torch saved is what it reads, by the checksum of each part of the archive: 2 GB/s."""
+    try:
+        with zipfile.ZipFile(state) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError):
+        return False

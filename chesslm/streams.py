@@ -22,7 +22,9 @@ from chesslm import files
 from chesslm.errors import FailureError, InputError
 
 BLOCK_BYTES = 1 << 13
-"""Read at once. Small, since a malicious block can grow ten thousandfold when decompressed."""
+"""Read at once."""
+PACKED_BYTES = 1 << 10
+"""Decompressed at once: a malicious kilobyte of zstd becomes 32 MB. One of bzip2 becomes a gigabyte, in parts."""
 CHUNK_BYTES = 1 << 18
 """Text that a worker gets at once: about 430 master games, a tenth of a second of work."""
 GAME_BYTES = 1 << 22
@@ -162,8 +164,7 @@ class Source:
         import zstandard
 
         stream = None
-        for block in blocks:
-            data = block
+        for data in (block[at : at + PACKED_BYTES] for block in blocks for at in range(0, len(block), PACKED_BYTES)):
             while data:
                 if stream is None:
                     # Tapes and some tools pad with zeros.
@@ -172,7 +173,7 @@ class Source:
                         break
                     stream = _decompressor(kind)
                 try:
-                    yield stream.decompress(data)
+                    yield from _unpacked(stream, data)
                 except (OSError, zlib.error, zstandard.ZstdError) as error:
                     raise InputError(f"{self.where}: the {kind} data is corrupt ({error})") from error
                 data = b""
@@ -188,6 +189,16 @@ def _decompressor(kind: str) -> Any:
 
         return zstandard.ZstdDecompressor(max_window_size=1 << 28).decompressobj()
     return zlib.decompressobj(wbits=31) if kind == "gz" else bz2.BZ2Decompressor()
+
+
+def _unpacked(stream: Any, data: bytes) -> Iterator[bytes]:
+    """What a decompressor makes of some more data."""
+    if isinstance(stream, bz2.BZ2Decompressor):
+        yield stream.decompress(data, CHUNK_BYTES)
+        while not (stream.eof or stream.needs_input):
+            yield stream.decompress(b"", CHUNK_BYTES)
+    else:
+        yield stream.decompress(data)
 
 
 def _chain(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
@@ -237,7 +248,7 @@ def split_games(
             if held < enough:
                 continue
             buffer = b"".join(parts)
-            end = _safe_end(buffer) or (_forced_end(buffer) if held >= game_bytes else 0)
+            end = _safe_end(buffer) or _forced_end(buffer, held >= game_bytes)
             if end:
                 yield buffer[:end]
             parts = [buffer[end:]]
@@ -253,19 +264,21 @@ def _safe_end(buffer: bytes) -> int:
     for start in (max(0, len(buffer) - (1 << 15)), 0):
         for match in reversed(list(_BOUNDARY.finditer(buffer, start))):
             end = match.end()
-            if last_open > end or last_close > end:
-                last_open, last_close = buffer.rfind(b"{", 0, end), buffer.rfind(b"}", 0, end)
+            # Each looked for from where it is needed, and what is not there only once: no byte is looked at twice.
+            last_open = buffer.rfind(b"{", 0, end) if last_open > end else last_open
+            last_close = buffer.rfind(b"}", 0, end) if last_close > end else last_close
             # Only a brace can open a comment; one in a tag makes us wait for a later boundary, no more.
             if last_open <= last_close:
                 return end
     return 0
 
 
-def _forced_end(buffer: bytes) -> int:
-    """Where to cut a text that has no safe end.
+def _forced_end(buffer: bytes, full: bool) -> int:
+    """Where to cut a text that has no safe end, 0 if it is better to wait for more.
 
     python-chess says where the last but one game ends (games without tags, a brace in a tag). If the whole buffer is
-    one game to it, a comment was never closed: then the last boundary, comment or not. Otherwise everything goes.
+    one game to it and no more can be held, a comment was never closed: then the last boundary, comment or not.
+    Otherwise everything goes.
     """
     handle = io.StringIO(buffer.decode("latin-1"))
     ends = [0]
@@ -273,4 +286,4 @@ def _forced_end(buffer: bytes) -> int:
         ends.append(handle.tell())
     if len(ends) > 2:
         return ends[-2]
-    return max((match.end() for match in _BOUNDARY.finditer(buffer)), default=len(buffer))
+    return max((match.end() for match in _BOUNDARY.finditer(buffer)), default=len(buffer)) if full else 0

@@ -3,6 +3,7 @@
 Text in, ids and the bytes that they stand for out. Files are those that plain transformers loads.
 """
 
+import base64
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chesslm import files
 from chesslm.errors import InputError, first_line
 from chesslm.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, TokenIds, ids_dtype
 
@@ -69,6 +71,8 @@ class TextTokenizer:
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+SPARSE = 10_000
+"""Ids that a tokenizer may leave out: lists are made of all up to the last one."""
 CONTEXT = 512
 """Tokens of a row of text: the context of whole-move tokens, so that a chess model can begin where this one ended."""
 
@@ -123,11 +127,37 @@ def read_text_tokenizer(source: str) -> TextTokenizer:
     from tokenizers import Tokenizer
 
     try:
-        plain = Tokenizer.from_file(str(tokenizer_file(source, "tokenizer.json")))
-        config = json.loads(tokenizer_file(source, "tokenizer_config.json").read_text())
-    except Exception as error:
+        path = tokenizer_file(source, "tokenizer.json")
+        _check_maps(files.read_json(path, files.TOKENIZER_BYTES).get("normalizer"))
+        plain = Tokenizer.from_file(str(path))
+        # What would cut a game short, or make it as long as it says.
+        plain.no_truncation()
+        plain.no_padding()
+        config = files.read_json(tokenizer_file(source, "tokenizer_config.json"))
+        plain.encode("1. e4 e2e4")
+    except BaseException as error:
+        # The library's panics, which are no Exceptions.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise InputError(f"{source}: no tokenizer that can be loaded ({first_line(error)})") from error
     return named(plain, config, source)
+
+
+def _check_maps(normalizer: Any) -> None:
+    """See that a table of characters is as long as it says: the library makes room for that before it looks.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(normalizer, list):
+        for part in normalizer:
+            _check_maps(part)
+    elif isinstance(normalizer, dict):
+        _check_maps(normalizer.get("normalizers"))
+        if "precompiled_charsmap" in normalizer:
+            table = base64.b64decode(normalizer["precompiled_charsmap"])
+            if int.from_bytes(table[:4], "little") > len(table):
+                raise ValueError("precompiled_charsmap is cut short")
 
 
 def named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
@@ -139,9 +169,11 @@ def named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
         source: what to call it in an error.
 
     Raises:
-        InputError: it has no token to begin a text with.
+        InputError: it has no token to begin a text with, or far fewer tokens than ids.
     """
     ids: dict[str, int] = plain.get_vocab(with_added_tokens=True)
+    if ids and max(ids.values()) > 2 * len(ids) + SPARSE:
+        raise InputError(f"{source}: its tokenizer has an id of {max(ids.values()):,} for {len(ids):,} tokens")
     named = {name: ids.get(_content(config.get(f"{name}_token"))) for name in ("bos", "eos", "pad", "unk")}
     bos = next((i for i in (named["bos"], named["eos"], named["pad"]) if i is not None), None)
     if bos is None:
@@ -156,7 +188,7 @@ def named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
 def tokenizer_file(source: str, name: str) -> Path:
     """A file of a folder, or of a hub id."""
     if Path(source).is_dir():
-        return Path(source) / name
+        return files.within(Path(source), name)
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(source, name))

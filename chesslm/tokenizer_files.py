@@ -9,7 +9,7 @@ Needs no transformers.
 import json
 from pathlib import Path
 
-from chesslm import conditions
+from chesslm import conditions, files
 from chesslm.errors import InputError
 from chesslm.notation import ALPHABETS, TEXT, TRAINED, check_name, get_notation, text_model
 from chesslm.text_tokenizer import TextTokenizer, begin_with_bos
@@ -63,11 +63,11 @@ def load_tokenizer(folder: Path, notation: str) -> GameTokenizer:
         from chesslm.foreign import foreign_tokenizer
 
         return foreign_tokenizer(str(folder), notation)
-    path = folder / "tokenizer.json"
+    path = files.within(folder, "tokenizer.json")
     if not path.is_file():
         raise InputError(f"{folder}: no tokenizer.json, so this is no checkpoint or dataset of chesslm")
     try:
-        model = json.loads(path.read_text())["model"]
+        model = files.read_json(path)["model"]
         ids, merges = model["vocab"], model.get("merges") or ()
         tokens = sorted(ids, key=ids.__getitem__)
         pairs = tuple((first, second) for first, second in merges)

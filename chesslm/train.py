@@ -1,16 +1,12 @@
 """Training: batches in, a checkpoint folder out.
 
-    OUT/                    the finished checkpoint: appears when the budget is spent
-    OUT/run/recipe.json     recipe, dataset hash, save steps: what --resume goes on with
-    OUT/run/metrics.csv     a row every few steps: loss, bits a move, tokens a second, validation
-    OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
-    OUT/run/sinks.csv       the loss by class of token at 0, 1, 2, 3, ..., 8, 10, 11, 13, ... steps (--track sinks), or
-            target.csv      that of the targets of pairs (--track target); in the end a copy stands beside the weights
-    OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
-
-Loss: mean cross-entropy in nats over all real tokens but <bos>, conditions and hints, each game seen alone. The head
-is applied to 1,024 positions at a time, so that its logits (8 KB a position) stay in the cache. Cost on two cores of a
-Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
+OUT/                    the finished checkpoint: appears when the budget is spent
+OUT/run/recipe.json     recipe, dataset hash, save steps: what --resume goes on with
+OUT/run/metrics.csv     a row every few steps: loss, bits a move, tokens a second, validation
+OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
+OUT/run/sinks.csv       the loss by class of token at 0, 1, 2, 3, ..., 8, 10, 11, 13, ... steps (--track sinks), or
+        target.csv      that of the targets of pairs (--track target); in the end a copy stands beside the weights
+OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
 """
 
 import logging
@@ -19,23 +15,22 @@ import shutil
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
-from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel
 
 from chesslm import __version__, files
 from chesslm.attention import attention_for_training
-from chesslm.chances import Chances, RandomMover
-from chesslm.config import Recipe, TrainConfig
+from chesslm.chances import RandomMover
+from chesslm.config import Recipe
 from chesslm.errors import FailureError, InputError
-from chesslm.loader import NOT_ASKED, GameBatches
+from chesslm.loader import GameBatches
 from chesslm.model import (
     keep_freed_memory,
     new_gpt2,
@@ -44,122 +39,15 @@ from chesslm.model import (
     resolve_precision,
     save_checkpoint,
 )
-from chesslm.optim import CUT, make_optimizer, rate, set_rates
+from chesslm.module import ChessModule
 from chesslm.provenance import Before, before_this_leg, describe, revision
+from chesslm.ranks import Ranks, find_ranks
 from chesslm.recorder import Recorder, measure_of, open_events, track_of
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset, open_dataset
 from chesslm.spelling import pieces_of
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
-
-HEAD_POSITIONS = 1024
-COUNTERS = ("steps", "tokens", "games", "cuts", "minutes")
-
-
-def loss_sum(
-    model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Tensor, expected: Chances | None = None
-) -> tuple[torch.Tensor, int]:
-    """Summed cross-entropy in nats of a batch of games, and the number of tokens it is over.
-
-    Args:
-        model: causal.
-        ids_BT: the games.
-        targets_BT: the same ids, ``NOT_ASKED`` where no loss is taken.
-        expected: distributions of which some targets are draws; the loss is taken over them instead.
-
-    Right padding under causal attention is exact without a mask; the cache is off because it would cost memory.
-    """
-    hidden_BTD = model.base_model(ids_BT[:, :-1], use_cache=False).last_hidden_state
-    asked_BT = targets_BT[:, 1:] != NOT_ASKED
-    tokens = int(asked_BT.sum())
-    if expected:
-        asked_BT[expected.row, expected.at - 1] = False
-    hidden_ND, targets_N = hidden_BTD[asked_BT], targets_BT[:, 1:][asked_BT]
-    head = cast(torch.nn.Module, model.get_output_embeddings())
-    total = hidden_ND.new_zeros((), dtype=torch.float32)
-    for hidden_CD, targets_C in zip(hidden_ND.split(HEAD_POSITIONS), targets_N.split(HEAD_POSITIONS), strict=True):
-        total = total + F.cross_entropy(head(hidden_CD).float(), targets_C, reduction="sum")
-    if expected:
-        hidden_ND = hidden_BTD[expected.row, expected.at - 1]
-        parts = (each.split(HEAD_POSITIONS) for each in (hidden_ND, expected.ids, expected.shares))
-        for hidden_CD, ids_CK, shares_CK in zip(*parts, strict=True):
-            logs_CV = F.log_softmax(head(hidden_CD).float(), -1)
-            total = total - (logs_CV.gather(1, ids_CK) * shares_CK).sum()
-    return total, tokens
-
-
-class ChessModule(L.LightningModule):
-    """A causal language model with its loss, optimizer and schedule; counts steps, tokens, games and minutes."""
-
-    def __init__(self, model: PreTrainedModel, train: TrainConfig, pieces: torch.Tensor | None = None) -> None:
-        super().__init__()
-        self.model, self.settings, self._pieces = model, train, pieces
-        self.steps = self.tokens = self.games = self.cuts = 0
-        self.minutes = self.nats = 0.0
-        self._begins = True
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        """The share of a part of a batch in the mean loss, in nats a token."""
-        total, _ = loss_sum(self.model, batch["ids"], batch["targets"], batch["expected"])
-        self.nats = float(total.detach()) + (0.0 if self._begins else self.nats)
-        self._begins = batch["last"]
-        whole = batch["whole"]
-        if batch["last"]:
-            self.steps += 1
-            self.tokens += whole["tokens"]
-            self.games += whole["games"]
-        # Lightning takes the mean of the parts, and that of the processes.
-        return total * self.settings.accumulate * self.trainer.world_size / whole["tokens"]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The recipe's."""
-        return make_optimizer(self.model, self.settings, self._pieces)
-
-    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
-        """Clip by norm; Lightning itself refuses to beside a fused AdamW in bf16, where nothing is scaled."""
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
-
-    def progress(self) -> float:
-        """The share of the budget that is spent, in [0, 1]; all of it once patience is at its end."""
-        budget = self.settings
-        if self.cuts > 1:
-            return 1.0
-        limits = (
-            (self.steps, budget.max_steps),
-            (self.tokens, budget.max_tokens),
-            (self.minutes, budget.max_minutes),
-        )
-        return min(1.0, max(done / limit for done, limit in limits if limit))
-
-    def on_train_start(self) -> None:
-        """Seed what dropout draws, or go on where it was; processes beside the first draw anew."""
-        rank = self.trainer.global_rank
-        torch.manual_seed(self.settings.seed if not rank else hash((self.settings.seed, rank, self.steps)))
-        if self._rng is not None and not rank:
-            torch.set_rng_state(self._rng)
-        if self._card_rng is not None and not rank:
-            torch.cuda.set_rng_state(self._card_rng.cpu(), self.device)
-
-    _rng: torch.Tensor | None = None
-    _card_rng: torch.Tensor | None = None
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rates for this step."""
-        set_rates(self.trainer.optimizers[0], rate(self.progress(), self.settings) * CUT**self.cuts)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the counters and the state of the random numbers."""
-        checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
-        checkpoint["rng"] = torch.get_rng_state()
-        if self.device.type == "cuda":  # where dropout draws
-            checkpoint["card_rng"] = torch.cuda.get_rng_state(self.device)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up."""
-        for name, value in checkpoint["counters"].items():
-            setattr(self, name, value)
-        self._rng, self._card_rng = checkpoint["rng"], checkpoint.get("card_rng")
 
 
 def train(
@@ -170,6 +58,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     devices: int = 1,
+    nodes: int = 1,
     logger: str = "",
     quiet: bool = False,
 ) -> Path:
@@ -183,6 +72,7 @@ def train(
         resume: go on from ``out/run``.
         device: auto, cpu, cuda or mps.
         devices: processes that share each batch, one a device; beside this one the command is started anew.
+        nodes: hosts with so many devices each (``ranks``).
         logger: ``tensorboard``, which then has the log as well (``OUT/run/tensorboard``); empty: none.
         quiet: no progress.
 
@@ -194,7 +84,10 @@ def train(
         FailureError: the loss is no longer a number, or the disk is full.
     """
     dataset = open_dataset(data)
-    where = resolve_device(device)
+    # Now, while nothing is made yet: asking for a split checks its hashes.
+    for split in ("train", "val"):
+        _ = dataset.splits[split]
+    where, ranks = resolve_device(device), find_ranks(devices, nodes)
     kept = RunFolder.reopen(out, dataset.sha256) if resume else None
     recipe = kept.recipe if kept else recipe
     if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
@@ -210,7 +103,7 @@ def train(
         raise InputError(f"--track sinks is for games: in {dataset.notation} no board determines a token")
     if recipe.train.track == "target" and not dataset.is_pairs:
         raise InputError("--track target is for pairs; make a dataset of them with chesslm prepare --pairs")
-    first = not getattr(rank_zero_only, "rank", 0)
+    first = ranks.first
     quiet = quiet or not first
     pieces = pieces_of(tokenizer) if recipe.train.spelling else None
     model, recipe, started = _begin(recipe, tokenizer, pieces, quiet)
@@ -240,15 +133,18 @@ def train(
 
     measures = (measure_of(dataset, recipe.train), track_of(dataset, recipe.train)) if first else (None, None)
     recorder = Recorder(run, dataset, *measures, autocast, keep, quiet, open_events(run, logger) if first else None)
-    if not _already_done(module, run, recorder):
-        _fit(module, run, recorder, dataset, where, precision, devices, before)
-        if not first:
-            return out
-        recorder.raise_if_stopped(out)
-    if run.tracked:
-        with files.atomic(out / run.tracked.path.name) as path:
-            shutil.copyfile(run.tracked.path, path)
-    keep(out, module, recorder.validation)
+    with files.alone_in(run.folder, out) if first else nullcontext():
+        if not _already_done(module, run, recorder):
+            _fit(module, run, recorder, dataset, where, precision, ranks, before)
+            recorder.raise_if_stopped(out, first)
+        if first and run.tracked:
+            with files.atomic(out / run.tracked.path.name) as path:
+                shutil.copyfile(run.tracked.path, path)
+        if first:
+            keep(out, module, recorder.validation)
+    if torch.distributed.is_initialized():
+        # Another leg begins with what the first process has just written.
+        torch.distributed.barrier()
     return out
 
 
@@ -286,7 +182,7 @@ def _fit(
     dataset: Dataset,
     where: torch.device,
     precision: torch.dtype,
-    devices: int,
+    ranks: Ranks,
     before: Before,
 ) -> None:
     settings = module.settings
@@ -300,8 +196,9 @@ def _fit(
         module.model.base_model.compile(dynamic=True)
     trainer = L.Trainer(
         accelerator="gpu" if where.type == "cuda" else where.type,
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        devices=ranks.devices,
+        num_nodes=ranks.nodes,
+        strategy="ddp" if ranks.total > 1 else "auto",
         accumulate_grad_batches=settings.accumulate,
         precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
         max_epochs=1,
@@ -339,6 +236,6 @@ def _fit(
                 weights_only=True,
             )
         except RuntimeError as error:
-            if devices > 1 and ("gloo" in str(error) or "NCCL" in str(error)):
-                raise FailureError(f"one of the {devices} processes died; go on with --resume") from error
+            if ranks.total > 1 and ("gloo" in str(error) or "NCCL" in str(error)):
+                raise FailureError(f"one of the {ranks.total} processes died; go on with --resume") from error
             raise

@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,13 +26,16 @@ from chesslm.study import Arm, Cell, Study, read_study
 Done = tuple[Cell, dict[str, Any]]
 
 
-def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet: bool = False) -> dict[str, Any]:
+def transfer(
+    path: Path, out: Path, workers: parallel.Workers = 0, device: str = "cpu", quiet: bool = False
+) -> dict[str, Any]:
     """Run a study, or what is missing of it, and write ``OUT/study.json`` after every game count.
 
     Args:
         path: the study's TOML file.
         out: its folder, made if missing.
-        workers: cells trained at the same time, the cores shared among them; 0: one a core.
+        workers: who trains cells; processes share the cores among them, on a cluster a cell has so many threads as
+            ``OMP_NUM_THREADS`` says there. The datasets, and models to start from, must be there under the same paths.
         device: to train and measure on; one graphics card has room for a worker or two.
         quiet: no progress.
 
@@ -42,17 +46,18 @@ def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet
         InputError: a bad study, or a dataset or model that is not there.
         FailureError: a worker was killed, the disk is full, or a run diverged; at one rate of several that is a result.
     """
-    study = read_study(path)
+    study = read_study(path.absolute())
     _check(path, study)
-    (out / "cells").mkdir(parents=True, exist_ok=True)
     trials = [
         Cell(arm, study.rate_games, arm.seeds[0], rate)
         for arm in study.arms
         for rate in arm.rates
         if len(arm.rates) > 1
     ]
-    with parallel.processes(workers) as pool:
-        tried = list(_run(trials, study, out, pool, workers, device, quiet))
+    threads = max(1, parallel.cores() // parallel.cores(workers)) if isinstance(workers, int) else None
+    with files.alone_in(out), parallel.pool(workers) as pool:
+        (out / "cells").mkdir(exist_ok=True)
+        tried = list(_run(trials, study, out, pool, threads, device, quiet))
         best = {arm.name: _best_rate(arm, tried) for arm in study.arms}
         # Small ones of all arms first: a study that is stopped early has something to say.
         cells = [
@@ -64,7 +69,7 @@ def transfer(path: Path, out: Path, workers: int = 0, device: str = "cpu", quiet
         ]
         found: dict[str, Any] = {"study": path.stem, "rates": best, "trials": [_figures(*each) for each in tried]}
         done: list[Done] = []
-        for cell, result in _run(cells, study, out, pool, workers, device, quiet):
+        for cell, result in _run(cells, study, out, pool, threads, device, quiet):
             if "diverged" in result:
                 raise FailureError(f"{cell.name} diverged: {result['diverged']}")
             done.append((cell, result))
@@ -106,18 +111,21 @@ def _hashes(meta: dict[str, Any]) -> list[str]:
 
 
 def _run(
-    cells: Sequence[Cell], study: Study, out: Path, pool: Any, workers: int, device: str, quiet: bool
+    cells: Sequence[Cell], study: Study, out: Path, pool: Executor, threads: int | None, device: str, quiet: bool
 ) -> Iterator[Done]:
     """Every cell with its result, in order, as soon as it is there; those that are done already are read."""
     # Read first: what does not belong here is to be found before hours of training.
     results = {cell.name: _read(cell, study, out) for cell in cells if _result_file(out, cell).is_file()}
     missing = {cell.name: cell for cell in cells if cell.name not in results}
-    threads = max(1, parallel.cores() // parallel.cores(workers))
-    calls = [(cell, (out / "cells" / cell.name, cell, study, threads, device)) for cell in missing.values()]
+    folder = out.absolute() / "cells"
+    calls = [(cell, (folder / cell.name, cell, study, threads, device)) for cell in missing.values()]
     running = enumerate(parallel.in_order(pool, run_cell, calls, ahead=len(calls) + 1), 1)
     for cell in cells:
         if cell.name not in results:
-            n, _ = next(running)
+            n, (_, made) = next(running)
+            if not _result_file(out, cell).is_file():
+                # The worker has no folder in common with us, and the cell's model stays there.
+                _keep(folder / cell.name, made)
             result = results[cell.name] = _read(cell, study, out)
             if not quiet:
                 print(f"{n} of {len(calls)} cells, {cell.name}: {_in_words(result)}", file=sys.stderr, flush=True)
@@ -172,13 +180,15 @@ def _measured_on(study: Study) -> dict[str, int]:
     return {"test_games": study.test_games, "random_games": study.random_games}
 
 
-def run_cell(folder: Path, cell: Cell, study: Study, threads: int, device: str) -> None:
-    """Train a cell, or go on with it, measure it, and write ``FOLDER.json``."""
+def run_cell(folder: Path, cell: Cell, study: Study, threads: int | None, device: str) -> dict[str, Any]:
+    """Train a cell, or go on with it, measure it, and write ``FOLDER.json``; returns what is in there."""
     import torch
 
     from chesslm.train import train
 
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if not (folder / "chesslm.json").is_file():
         begun = (folder / "run" / "recipe.json").is_file()
         if begun and not _is_recipe(files.read_json(folder / "run" / "recipe.json")["recipe"], cell, study):
@@ -188,8 +198,7 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int, device: str) 
         try:
             train(cell.arm.data, folder, cell.recipe(study.smallest), resume=begun, device=device, quiet=True)
         except DivergedError as error:
-            _keep(folder, _diverged(cell, study, error))
-            return
+            return _keep(folder, _diverged(cell, study, error))
     suites = _measure(folder, study, device)
     about = files.read_json(folder / "chesslm.json")
     result = {
@@ -202,7 +211,7 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int, device: str) 
         "measured_on": _measured_on(study),
         "suites": suites,
     }
-    _keep(folder, result)
+    return _keep(folder, result)
 
 
 def _diverged(cell: Cell, study: Study, error: Exception) -> dict[str, Any]:
@@ -217,10 +226,11 @@ def _diverged(cell: Cell, study: Study, error: Exception) -> dict[str, Any]:
     }
 
 
-def _keep(folder: Path, result: dict[str, Any]) -> None:
-    """Write a cell's JSON, which says that it is done."""
+def _keep(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Write a cell's JSON, which says that it is done, and give it back."""
     with files.atomic(folder.with_name(f"{folder.name}.json")) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
+    return result
 
 
 def _measure(folder: Path, study: Study, device: str) -> dict[str, Any]:
@@ -230,7 +240,7 @@ def _measure(folder: Path, study: Study, device: str) -> dict[str, Any]:
     from chesslm.model import load_model
 
     scorer = ModelScorer(load_model(str(folder), device=device))
-    with parallel.processes(1) as here:
+    with parallel.pool(1) as here:
         results = {
             name: legality(scorer, held, here, examples=False)
             for name, held in _held(study.data, study.test_games, study.random_games).items()
@@ -245,7 +255,7 @@ def _held(data: Path, test_games: int, random_games: int) -> dict[str, Any]:
     from chesslm.eval.legality import HeldOut
     from chesslm.eval.positions import find_positions
 
-    with parallel.processes(1) as here:
+    with parallel.pool(1) as here:
         chosen = {
             "legality": from_dataset(open_dataset(data), test_games, seed=1),
             "legality-random": from_chance(random_games, seed=1, pool=here),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from chesslm import files
+from chesslm.checkpoint import fetched, verified
 from chesslm.config import InitConfig, ModelConfig
 from chesslm.errors import InputError
 from chesslm.gguf import SUFFIX, load_gguf, text_tokenizer_of
@@ -113,10 +114,13 @@ def load_source(path: str) -> tuple[PreTrainedModel, TextTokenizer]:
     """A model to start from, in fp32, and its tokenizer: a folder, a hub id, or a GGUF file.
 
     Raises:
-        InputError: not there, or not readable.
+        InputError: not there, not readable, or changed since it was saved.
     """
     tokenizer = text_tokenizer_of(path)
-    return load_gguf(path) if path.endswith(SUFFIX) else load_weights(path), tokenizer
+    if path.endswith(SUFFIX):
+        return load_gguf(path), tokenizer
+    verified(fetched(path))
+    return load_weights(path), tokenizer
 
 
 def vocabulary_of(tokenizer: GameTokenizer | TextTokenizer) -> dict[str, int]:

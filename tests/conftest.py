@@ -88,7 +88,7 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
 @pytest.fixture(scope="session")
 def pool() -> Iterator[parallel.Executor]:
     """This process as a pool of workers."""
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         yield pool
 
 

@@ -17,9 +17,9 @@ from chesslm.errors import InputError
 from chesslm.generate import RANDOM_EVENT
 from chesslm.loader import GameBatches, cut_game, pad_rows, targets_of, without
 from chesslm.model import new_gpt2
+from chesslm.module import loss_sum
 from chesslm.shards import open_dataset
 from chesslm.tokenizer import GameTokenizer, Role, get_tokenizer
-from chesslm.train import loss_sum
 
 
 def _written(tokenizer: GameTokenizer, codes: boards.MoveCodes) -> list[list[tuple[int, ...]]]:

@@ -98,7 +98,7 @@ BAD_INPUT: dict[str, tuple[str, str]] = {
     "train: unknown device": ("train --data {data} --out {dir}/out --max-steps 1 --device tpu", "unknown device"),
     "train: save steps": ("train --data {data} --out {dir}/out --max-steps 1 --save-steps often", "--save-steps"),
     "evaluate: no model": ("evaluate {dir}/nowhere --games {pgn}", "nowhere: no such folder"),
-    "evaluate: cut weights": ("evaluate {bad}/model --games {pgn}", "cannot be loaded"),
+    "evaluate: cut weights": ("evaluate {bad}/model --games {pgn}", "bytes long instead of .*copy it again"),
     "evaluate: no games": ("evaluate {model} --games {dir}/nowhere.pgn", "nowhere.pgn: no such file"),
     "evaluate: nothing to measure on": ("evaluate {model}", "--games"),
     "evaluate: unknown suite": ("evaluate {model} --games {pgn} --suite vibes", "unknown suite 'vibes'"),

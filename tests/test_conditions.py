@@ -40,7 +40,7 @@ def test_a_scorer_is_told_what_is_known_of_the_game_or_nothing(notation: str, to
     codes = random_game(1, 6)
     games = [Game(codes, result="1-0", white_elo=1850, black_elo=None, time_control="180+2")]
     scorer = Listening(GameTokenizer(tokenizer_of(notation).notation, KINDS))
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         score_moves(scorer, games, find_positions([codes], pool), pool, told=told)
     known = ["<white 1800>", "<black ?>", "<result 1-0>", "<time blitz>"]
     nothing = ["<white ?>", "<black ?>", "<result ?>", "<time ?>"]

@@ -46,7 +46,7 @@ def small_rounds() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def exam(small_rounds: None) -> Exam:
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         return mine(GIVEN, pool, PER_ITEM)
 
 
@@ -396,7 +396,7 @@ def test_every_control_is_the_same_move_where_it_is_legal(exam: Exam) -> None:
 def test_a_pinned_piece_is_compared_with_another_game_where_its_own_has_nothing() -> None:
     """The knight comes to c6 and is pinned there at once; in the other game it stands there, free."""
     pinned, free = game("e4 d6 d4 Nc6 Bb5"), game("e4 Nc6 d4 d6 Nf3 Bg4 Nc3 Nb8 Ng1 Nc6 Nf3 Nb8")
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         exam = mine([pinned, free] * 3, pool, PER_ITEM, items=(PINNED, WAY_BACK))
     rows = [row for row in exam.rows if row.item == PINNED and exam.games[row.game].tobytes() == pinned.tobytes()]
     controls = [row.control for row in rows if row.control]
@@ -409,7 +409,7 @@ def test_a_pinned_piece_is_compared_with_another_game_where_its_own_has_nothing(
 
 
 def test_an_exam_without_games_is_by_chance_alone() -> None:
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         exam = mine([], pool, 1, seed=2)
     assert [row.item for row in exam.rows] == list(ITEMS)
     assert {row.source for row in exam.rows} == {"random"}
@@ -419,7 +419,7 @@ def test_the_number_of_processes_changes_nothing_and_the_seed_does() -> None:
     """Given games, random ones, and games steered to what these two lack."""
     exams, items = [], ("white castles long", "castling through check", PINNED, WAY_BACK)
     for workers, seed in ((1, 1), (2, 1), (1, 2)):
-        with parallel.processes(workers) as pool:
+        with parallel.pool(workers) as pool:
             exams.append(mine(GIVEN, pool, 4, seed, items))
     one, two, other = exams
     assert one.rows == two.rows != other.rows
@@ -437,7 +437,7 @@ def test_no_more_games_are_read_than_needed(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(exam_module, "_look_through", count)
     monkeypatch.setattr(exam_module, "LEAST_ROUND", 16)
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         exam = mine([random_game(seed, 40) for seed in range(50)], pool, 8, items=("piece goes back", "check: block"))
     # A round of the given games, and one of random ones.
     assert len(shown) == len(set(shown)) == 2 * exam_module.LEAST_ROUND
@@ -448,7 +448,7 @@ def test_no_more_games_are_read_than_needed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_cannot_be_found_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exam_module, "TRIES", 0)
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         exam = mine([random_game(1, 30)], pool, 2, items=("stalemate", "double check"))
     assert {row.source for row in exam.rows} <= {"random"} and len(exam.rows) < 4
 

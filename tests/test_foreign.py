@@ -121,7 +121,7 @@ def test_legal_mass_by_plain_forward_passes(notation: str, folders: Mapping[str,
     """Bits of the played move and of all legal moves, prefix by prefix, whatever the architecture."""
     loaded = load_model(str(folders[notation]), notation, device="cpu", precision="fp32")
     tokenizer = loaded.tokenizer
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         positions = find_positions(GAMES[:2], pool)
         scores = score_moves(ModelScorer(loaded), [Game(game) for game in GAMES[:2]], positions, pool, plies=0)
 

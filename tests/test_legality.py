@@ -728,7 +728,7 @@ def test_games_are_read_once_for_all_suites(
     tiny_pgn: Path, tiny_games: list[MoveCodes], tiny_dataset: Path, tiny_model: Path, cli: Cli, tmp_path: Path
 ) -> None:
     """The smaller sample is a part of the larger one, and standard input, which cannot be read again, will do."""
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         for read in (
             lambda n: from_pgn(str(tiny_pgn), n, 7, pool),
             lambda n: from_dataset(open_dataset(tiny_dataset), n, 7),

@@ -46,7 +46,7 @@ def test_each_leg_goes_on_where_the_one_before_stopped(tiny_dataset: Path, tmp_p
 
 def test_the_last_checkpoint_sums_up_all_legs(tiny_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    train_recipe(tiny_dataset, out, LEGS, None, False, "cpu", 1, "", True)
+    train_recipe(tiny_dataset, out, LEGS, None, False, device="cpu", quiet=True)
     each = [about(tmp_path / name) for name in ("model-leg-1", "model-leg-2", "model")]
     assert [one["trained"].get("legs") for one in each] == [None, 2, 3]
     for name in ("steps", "tokens", "games", "minutes"):
@@ -63,9 +63,9 @@ def test_the_last_checkpoint_sums_up_all_legs(tiny_dataset: Path, tmp_path: Path
     card = (out / "README.md").read_text()
     assert "in 3 legs" in card and card.count("\n| ") > len(tokens)
     with pytest.raises(InputError, match="all legs are finished"):
-        train_recipe(tiny_dataset, out, LEGS, None, True, "cpu", 1, "", True)
+        train_recipe(tiny_dataset, out, LEGS, None, True, device="cpu", quiet=True)
     with pytest.raises(InputError, match="exists"):
-        train_recipe(tiny_dataset, out, LEGS, None, False, "cpu", 1, "", True)
+        train_recipe(tiny_dataset, out, LEGS, None, False, device="cpu", quiet=True)
 
 
 def test_a_checkpoint_alone_is_enough_to_go_on(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_checkpoint_alone_is_enough_to_go_on(tiny_dataset: Path, tmp_path: Pat
         tiny_dataset, tmp_path / "model-leg-1", replace(recipe, train=replace(recipe.train, max_steps=20)), quiet=True
     )
     (tmp_path / "model-leg-1" / "run").rename(tmp_path / "elsewhere")
-    train_recipe(tiny_dataset, tmp_path / "model", recipe, None, True, "cpu", 1, "", True)
+    train_recipe(tiny_dataset, tmp_path / "model", recipe, None, True, device="cpu", quiet=True)
     assert about(tmp_path / "model")["trained"]["steps"] > 20
     start_weights = load_weights(str(tmp_path / "model-leg-1")).state_dict()
     assert not torch.equal(
@@ -89,3 +89,12 @@ def test_there_is_no_going_on_in_another_order(tiny_dataset: Path, tiny_model: P
     with pytest.raises(InputError, match="in another order"):
         train(tiny_dataset, tmp_path / "out", changed(recipe, key, 77), device="cpu", quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_take_all_legs(tiny_dataset: Path, tmp_path: Path) -> None:
+    """The second one is started anew in the first leg, whose folder is there by then, and goes on to the next."""
+    options = [*SETTINGS, "--set", "train.legs=0.03,0.03", "--devices", "2", "--quiet"]
+    with start(tiny_dataset, tmp_path / "model", *options) as process:
+        said = process.communicate(timeout=240)[1].decode()
+    assert process.returncode == 0 and not said
+    assert about(tmp_path / "model")["trained"]["legs"] == 2

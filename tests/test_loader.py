@@ -13,10 +13,10 @@ from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
 from chesslm.loader import NOT_ASKED, GameBatches, cut_batches, cut_game, pad_rows
 from chesslm.model import new_gpt2
+from chesslm.module import loss_sum
 from chesslm.notation import PIECES
 from chesslm.shards import ShardWriter, Split, open_dataset, write_meta
 from chesslm.tokenizer import EOS, PAD, Role, get_tokenizer
-from chesslm.train import loss_sum
 
 
 @pytest.fixture

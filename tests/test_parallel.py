@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from chesslm import parallel
 from chesslm.errors import FailureError, InputError
+from chesslm.generate import generate
 
 
 def echo(value: object, seconds: float = 0.0) -> object:
@@ -45,7 +47,7 @@ def test_results_come_in_order_and_calls_are_drawn_as_needed(workers: int) -> No
             drawn.append(number)
             yield f"label {number}", (number, 0.02 * (number % 3))
 
-    with parallel.processes(workers) as executor:
+    with parallel.pool(workers) as executor:
         for taken, (label, result) in enumerate(parallel.in_order(executor, echo, calls(), ahead=5)):
             assert (label, result) == (f"label {taken}", taken)
             assert len(drawn) <= taken + 1 + 5
@@ -53,7 +55,7 @@ def test_results_come_in_order_and_calls_are_drawn_as_needed(workers: int) -> No
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_errors_of_a_call_are_raised_where_its_result_is_taken(workers: int) -> None:
-    with parallel.processes(workers) as executor:
+    with parallel.pool(workers) as executor:
         results = parallel.in_order(executor, fail, [("x", ("what is wrong",))], ahead=3)
         with pytest.raises(InputError, match="what is wrong"):
             next(results)
@@ -62,7 +64,7 @@ def test_errors_of_a_call_are_raised_where_its_result_is_taken(workers: int) -> 
 
 
 def test_what_cannot_be_pickled_is_an_error_too() -> None:
-    with parallel.processes(2) as executor:
+    with parallel.pool(2) as executor:
         for future in (executor.submit(unpicklable), executor.submit(echo, threading.Lock())):
             with pytest.raises(TypeError, match="pickle"):
                 future.result(timeout=60)
@@ -71,23 +73,33 @@ def test_what_cannot_be_pickled_is_an_error_too() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_map_in_chunks(workers: int) -> None:
-    with parallel.processes(workers) as executor:
+    with parallel.pool(workers) as executor:
         assert list(executor.map(pow, range(10), range(10), chunksize=3)) == [n**n for n in range(10)]
         assert list(executor.map(echo, [])) == []
 
 
 def test_a_worker_that_dies_is_a_failure_and_nothing_waits() -> None:
-    with parallel.processes(2) as executor:
-        others = [executor.submit(echo, large(1 << 20), 0.01) for _ in range(20)]
-        with pytest.raises(FailureError, match="worker process was killed"):
-            list(parallel.in_order(executor, die, [("", ())] * 4, ahead=2))
-        for future in others:
-            assert future.exception(timeout=60) is None or isinstance(future.exception(), BrokenExecutor)
+    others = []
+    with pytest.raises(FailureError, match="worker process was killed"), parallel.pool(2) as executor:
+        others += [executor.submit(echo, large(1 << 20), 0.01) for _ in range(20)]
+        list(parallel.in_order(executor, die, [("", ())] * 4, ahead=2))
+    for future in others:
+        assert future.exception(timeout=60) is None or isinstance(future.exception(), BrokenExecutor)
+
+
+def test_an_executor_of_ones_own_stays_open_and_makes_the_same(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, get_context("spawn")) as own:
+        for name, workers in (("own", own), ("here", 1)):
+            generate(tmp_path / name, games=20, workers=workers, quiet=True)
+        assert own.submit(echo, 5).result() == 5
+        with pytest.raises(FailureError, match="terminated abruptly"), parallel.pool(own) as executor:
+            executor.submit(die).result()
+    assert (tmp_path / "own").read_bytes() == (tmp_path / "here").read_bytes()
 
 
 def test_the_end_comes_at_once_even_in_the_middle_of_a_result() -> None:
     for delay in (0.0, 0.005, 0.03):
-        with parallel.processes(2) as executor:
+        with parallel.pool(2) as executor:
             executor.submit(echo, 1).result()
             for _ in range(4):
                 executor.submit(large, 1 << 25)
@@ -96,7 +108,7 @@ def test_the_end_comes_at_once_even_in_the_middle_of_a_result() -> None:
 
 
 def test_a_number_of_workers_below_zero_is_refused() -> None:
-    with pytest.raises(InputError, match="--workers"), parallel.processes(-1):
+    with pytest.raises(InputError, match="--workers"), parallel.pool(-1):
         pass
 
 
@@ -109,7 +121,7 @@ def pid(seconds):
     return os.getpid()
 
 if __name__ == "__main__":
-    with parallel.processes(2) as executor:
+    with parallel.pool(2) as executor:
         print(*{future.result() for future in [executor.submit(pid, 0.3) for _ in range(2)]}, flush=True)
         executor.submit(pid, 600)
         time.sleep(600)

@@ -27,6 +27,12 @@ BASE = [lively_game(seed, plies=seed % 70) for seed in range(400)]
 class Judge(chess.pgn.GameBuilder):
     """What read_game uses, except that an illegal move in a nested variation does not crash it."""
 
+    def begin_variation(self) -> None:
+        if self.variation_stack[-1].parent is None:
+            self.variation_stack.append(self.variation_stack[-1])
+        else:
+            super().begin_variation()
+
     def end_variation(self) -> None:
         if len(self.variation_stack) > 1:
             super().end_variation()
@@ -175,6 +181,15 @@ def test_a_text_cut_anywhere_keeps_its_whole_games(tmp_path: Path, capfd: pytest
 def test_a_file_without_any_markers_is_not_called_truncated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     read = sourced(tmp_path / "x.pgn", "1. e4 e5\n\n1. d4 d5\n")
     assert [isinstance(game, Game) for game in read] == [True, True]
+    assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize("moves", ["1. e4 Ke5 1-0", "1. e4 -- 2. Ke5 {so} 1-0", "1. e4 (1. Ke5) e5 1-0\n"])
+def test_a_last_game_that_is_illegal_is_no_truncated_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], moves: str
+) -> None:
+    read = sourced(tmp_path / "x.pgn", f'{WHOLE}\n[Event "c"]\n\n{moves}\n')
+    assert read[2] == Dropped("null move" if "--" in moves else "illegal move")
     assert not capfd.readouterr().err
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from random_games import random_game
 
-from chesslm import boards
+from chesslm import boards, parallel
 from chesslm.boards import Illegal, MoveCodes
 from chesslm.eval.positions import PHASES, Positions, Special, find_positions, illegal_kinds, pinned
-from chesslm.parallel import processes
 
 
 def game(moves: str) -> MoveCodes:
@@ -24,7 +23,7 @@ def game(moves: str) -> MoveCodes:
 
 
 def positions_of(codes: Sequence[MoveCodes]) -> Positions:
-    with processes(1) as pool:
+    with parallel.pool(1) as pool:
         return find_positions(codes, pool)
 
 
@@ -101,7 +100,7 @@ def test_phases_go_one_way() -> None:
 
 
 def test_facts_do_not_depend_on_the_number_of_processes() -> None:
-    with processes(2) as pool:
+    with parallel.pool(2) as pool:
         spread = find_positions(RANDOM, pool)
     here = positions_of(RANDOM)
     for name in ("lengths", "played", "legal", "n_legal", "phase", "piece", "special"):
@@ -140,7 +139,7 @@ def test_kinds_are_asked_of_the_right_position(move: str, kind: Illegal) -> None
     code = boards.move_code(chess.Move.from_uci(move)) if move else 0
     nowhere = boards.move_code(chess.Move.from_uci("d4d5"))
     where = np.array([0, 2 + 7, 2 + 8 + 2])
-    with processes(1) as pool:
+    with parallel.pool(1) as pool:
         kinds = illegal_kinds(positions, np.array([0, code, nowhere], np.uint16), where, pool)
     assert kinds == [Illegal.NOT_A_MOVE, kind, Illegal.BLOCKED]
 

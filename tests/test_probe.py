@@ -450,7 +450,7 @@ def test_the_released_one_follows_games_of_another_kind() -> None:
     root = Path(__file__).parents[1]
     probe = probes.load(root / "checkpoints" / "chesslm-small")
     loaded = load_model(str(root / "checkpoints" / "chesslm-small"), device="cpu")
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         codes = sample_games(str(root / "games" / "bundle-engine.pgn.zst"), 20, 1, pool).codes
     boards_of = [pieces_of(each[: loaded.context - 1]) for each in codes]
     as_at_the_start = np.mean(np.concatenate([each[1:] == each[0] for each in boards_of]))

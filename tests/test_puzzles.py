@@ -102,7 +102,7 @@ def test_a_mate_may_be_seen_or_not(pool: parallel.Executor) -> None:
 def test_the_seed_draws_games_and_positions(pool: parallel.Executor) -> None:
     some = GAMES[6:12]
     mates = mates_in_one(some, pool)
-    with parallel.processes(2) as two:
+    with parallel.pool(2) as two:
         again = mates_in_one(some, two)
     assert again.rows == mates.rows
     assert [codes.tolist() for codes in again.games] == [codes.tolist() for codes in mates.games]
@@ -205,7 +205,7 @@ NODES = 500
 def test_stockfish_finds_puzzles(pool: parallel.Executor) -> None:
     found = engine_puzzles(GAMES[:8], "uci:stockfish", pool, nodes=NODES)
     assert len(found.rows) > 3
-    with parallel.processes(2) as two:
+    with parallel.pool(2) as two:
         again = engine_puzzles(GAMES[:8], "stockfish", two, nodes=NODES)
     assert again.rows == found.rows
     for puzzle, (best, second, move) in zip(found.rows, asyncio.run(judged(found)), strict=True):

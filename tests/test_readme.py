@@ -154,3 +154,11 @@ def test_the_map_names_every_module():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for path in (ROOT / "chesslm").glob("*.py"):
         assert path.name in text or path.name == "__init__.py", path.name
+
+
+def test_what_is_promised_is_held_by_tests_that_are_there():
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    named = set(re.findall(r"test_\w+\.py", text))
+    assert len(named) > 10 and all((ROOT / "tests" / name).is_file() for name in named)
+    soak = re.search(r"CHESSLM_SOAK=1 .*", (ROOT / "Makefile").read_text())
+    assert soak and set(re.findall(r"test_\w+\.py", soak[0])) <= named

@@ -6,11 +6,15 @@ the command that no other test kills.
 """
 
 import json
+import os
 import random
+import re
+import select
 import signal
 import subprocess
 import sys
 import time
+import tty
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +22,14 @@ from typing import Any
 
 import chess.pgn
 import pytest
-from conftest import SOAK
+from conftest import SOAK, Cli
 from test_prepare import contents
 from test_resume import PROGRAM
 
+from chesslm import files
+
 KILLS = 100 if SOAK else 1
+WRITING = "another process is writing there; let it end or choose another --out"
 
 
 @dataclass(frozen=True)
@@ -128,3 +135,73 @@ def test_killed_at_random_moments_it_ends_in_the_same(name: str, jobs: dict[str,
         assert job.result(out) == expected
         if kills == KILLS:
             return
+
+
+def test_the_same_seed_gives_the_same_bits(jobs: dict[str, Job], tmp_path: Path, cli: Cli) -> None:
+    """Weights of the same recipe, and figures but for when they were taken; with one worker process or two.
+
+    The check runs them in this process, the soak in one each.
+    """
+    for name, more in (("train", ["--set", "model.dropout=0.1"]), ("evaluate", ["--workers", "1"])):
+        found = []
+        for number in range(2):
+            out = tmp_path / f"{name}-{number}"
+            command = [*jobs[name].command(out, False), *(more if name == "train" or number else [])]
+            if SOAK:
+                subprocess.run(command, check=True, capture_output=True)
+            else:
+                assert cli(*command[3:]).code == 0
+            found.append(jobs[name].result(out))
+        assert found[0] == found[1]
+
+
+def test_what_another_process_writes_is_refused(
+    jobs: dict[str, Job], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is done to it."""
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.1)
+    for name, locked in (("transfer", files.alone_in), ("match", files.alone_at)):
+        out = tmp_path / name
+        with locked(out):
+            there = sorted(tmp_path.rglob("*"))
+            ended = cli(*jobs[name].command(out, False)[3:])
+            assert (ended.code, ended.out) == (2, "")
+            assert ended.err == f"chesslm: {out}: {WRITING}\n"
+            assert sorted(tmp_path.rglob("*")) == there
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(not SOAK, reason="a dozen processes, one after another")
+@pytest.mark.parametrize("name", ["train", "transfer", "match"])
+def test_of_two_runs_in_one_place_the_second_refuses(name: str, jobs: dict[str, Job], tmp_path: Path) -> None:
+    """It says so and does no harm; who was killed holds nothing."""
+    job, out, whole = jobs[name], tmp_path / "out", tmp_path / "whole"
+    subprocess.run(job.command(whole, False), check=True, capture_output=True)
+    begins = {"train": out / "run" / "metrics.csv", "transfer": out / "cells", "match": out}[name]
+    with subprocess.Popen(job.command(out, False), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as first:
+        while not begins.exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
+        second = subprocess.run(job.command(out, True), capture_output=True, text=True, check=False)
+        first.send_signal(signal.SIGKILL)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert WRITING in second.stderr and second.stderr.count("\n") == 1
+    subprocess.run(job.command(out, True), check=True, capture_output=True)
+    assert job.result(out) == job.result(whole)
+
+
+def test_a_file_that_cannot_be_read_to_its_end(tiny_pgn: Path, tmp_path: Path) -> None:
+    """The end of a terminal that is gone gives what was in it, and then an error as a bad disk does (EIO)."""
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    command = [sys.executable, "-m", "chesslm", "prepare", "-", "--out", str(tmp_path / "out"), "--quiet"]
+    with subprocess.Popen(command, stdin=ours, stderr=subprocess.PIPE, text=True) as process:
+        os.write(theirs, tiny_pgn.read_bytes()[:3000])
+        while select.select([ours], [], [], 0)[0]:
+            time.sleep(0.01)
+        os.close(theirs)
+        _, said = process.communicate()
+    os.close(ours)
+    assert process.returncode == 1 and re.fullmatch(r"chesslm: -: reading failed .*Input/output error.*\n", said), said
+    assert not list(tmp_path.glob("out*"))

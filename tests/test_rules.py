@@ -32,7 +32,7 @@ WITH_MOVES = [item for item in ITEMS if item not in ENDED]
 @pytest.fixture(scope="module")
 def exam() -> Exam:
     games = [lively_game(seed, 60) for seed in range(6)]
-    with parallel.processes(1) as pool, pytest.MonkeyPatch.context() as patch:
+    with parallel.pool(1) as pool, pytest.MonkeyPatch.context() as patch:
         # Random games have up to 300 plies.
         patch.setattr(exam_module, "LEAST_ROUND", 8)
         return mine(games, pool, per_item=3)
@@ -197,7 +197,7 @@ def test_asking_and_scoring_agree(notation: str) -> None:
     """Also at ply 19, after a rook's step to the last rank."""
     games = [PROMOTIONS, random_game(3, 40)]
     scorer = random_model(notation, context=512)
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         held = held_out(games, pool)
         positions, scores = held.positions, scored(scorer, held, pool)
     questions = [

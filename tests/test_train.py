@@ -329,18 +329,22 @@ def test_parts_of_a_batch_and_several_processes_learn_the_same(tiny_dataset: Pat
         assert about["trained"]["games"] == int(last[0]["games"])
 
 
-def test_two_processes_stop_and_go_on(tiny_dataset: Path, tmp_path: Path) -> None:
-    """Stopped by a signal to the first of them; resumed by one alone, since a batch is the same for any number."""
-    options = [*SETTINGS, "--set", "model.dropout=0", "--max-steps", "3000"]
+def test_two_processes_stop_and_one_goes_on(tiny_dataset: Path, tmp_path: Path) -> None:
+    """A batch is the same for any number of processes: no game is left out or comes twice."""
+    options = [*SETTINGS, "--set", "model.dropout=0", "--max-steps", "200"]
     with start(tiny_dataset, tmp_path / "out", *options, "--devices", "2") as process:
-        while not (tmp_path / "out/run/metrics.csv").exists():
-            assert process.poll() is None, process.communicate()[1].decode()
-            time.sleep(0.05)
+        wait_for(tmp_path / "out/run/metrics.csv", process)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 143 and said.count("go on with") == 1, said
     steps = torch.load(tmp_path / "out/run/last.ckpt", weights_only=True)["counters"]["steps"]
-    assert 20 <= steps < 3000
+    assert 20 <= steps < 200
+    with start(tiny_dataset, tmp_path / "out", "--resume", "--device", "cpu", "--quiet") as process:
+        assert process.wait(timeout=240) == 0
+    with start(tiny_dataset, tmp_path / "one", *options, "--quiet") as process:
+        assert process.wait(timeout=240) == 0
+    assert curve(tmp_path / "out") == pytest.approx(curve(tmp_path / "one"), rel=1e-3)
+    assert [row["games"] for row in rows(tmp_path / "out")] == [row["games"] for row in rows(tmp_path / "one")]
 
 
 def test_one_of_two_processes_dies(tiny_dataset: Path, tmp_path: Path) -> None:

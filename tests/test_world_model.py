@@ -61,7 +61,7 @@ def test_pairs_are_what_they_say(pairs: Sequence[Pair], games: list[MoveCodes]) 
 
 
 def test_pairs_do_not_depend_on_the_number_of_processes(pairs: Sequence[Pair], games: list[MoveCodes]) -> None:
-    with parallel.processes(2) as two:
+    with parallel.pool(2) as two:
         again = make_pairs(games, 1, two)
     assert [(pair.kind, pair.game, *map(bytes, pair.moves)) for pair in again] == [
         (pair.kind, pair.game, *map(bytes, pair.moves)) for pair in pairs

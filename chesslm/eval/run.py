@@ -47,7 +47,7 @@ def evaluate(
     html_file: Path | None = None,
     card: bool = False,
     seed: int = 1,
-    workers: int = 0,
+    workers: parallel.Workers = 0,
     device: str = "auto",
     precision: str = "auto",
     quiet: bool = False,
@@ -71,7 +71,7 @@ def evaluate(
         json_file, html_file: where results and report go.
         card: also keep the figures beside each model and show them in its card.
         seed: of samples, random games and intervals.
-        workers: processes for the rules of chess; 0: one a core.
+        workers: who sees to the rules of chess.
         device, precision: of the models.
         quiet: no progress.
 
@@ -86,7 +86,7 @@ def evaluate(
     dataset = _training_games(games, data)
     given = sample(pairs, limit, seed) if pairs else []
     with ExitStack() as stack:
-        pool = stack.enter_context(parallel.processes(workers))
+        pool = stack.enter_context(parallel.pool(workers))
         shown = stack.enter_context(bars(quiet))
         shown.bar("reading the games", None)
         # Once, even for both samples: standard input cannot be read again.

@@ -51,7 +51,7 @@ def track_sinks(dataset: Dataset, tokens: int = TOKENS) -> Callable[[Logits, int
     games = int(np.searchsorted(np.cumsum(split.lengths[:GAMES]), tokens, "right"))
     held = [bare(split[i]) for i in range(max(games, 1))]
     codes = [boards.to_codes(tokenizer.decode_moves(game.ids)) for game in held]
-    with parallel.processes(1) as pool:
+    with parallel.pool(1) as pool:
         of_moves = tokens_of(Forks(tokenizer), held, find_positions(codes, pool), pool)
 
     def measure(logits_of: Logits, context: int) -> dict[str, float]:

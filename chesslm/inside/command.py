@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chesslm.options import Device, Model, NotationName, Quiet, Seed, Workers
+from chesslm.options import Cluster, Device, Model, NotationName, Quiet, Seed, Workers, who
 
 
 def probe(
@@ -21,6 +21,7 @@ def probe(
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a report page here.")] = None,
     seed: Seed = 1,
     workers: Workers = 0,
+    executor: Cluster = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -32,5 +33,5 @@ def probe(
 
     probe(
         model, games, random=random, limit=limit, edit=edit, notation=notation, json_file=json_file,
-        html_file=html_file, seed=seed, workers=workers, device=device, quiet=quiet,
+        html_file=html_file, seed=seed, workers=who(workers, executor), device=device, quiet=quiet,
     )  # fmt: skip

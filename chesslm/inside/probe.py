@@ -118,6 +118,8 @@ def load(folder: Path) -> BoardProbe | None:
     """
     found = store.load(folder, "board")
     try:
+        if found and found[0]["weight"].shape[1:] != (BOARD.columns,):
+            raise ValueError("of another shape")
         return found and BoardProbe(int(found[1]["layer"]), found[0]["weight"])
     except (KeyError, TypeError, ValueError) as error:
         raise store.unreadable(folder, error) from error

@@ -74,7 +74,7 @@ def probe(
     json_file: Path | None = None,
     html_file: Path | None = None,
     seed: int = 1,
-    workers: int = 0,
+    workers: parallel.Workers = 0,
     device: str = "auto",
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def probe(
         notation: how the model writes moves, if it does not say.
         json_file, html_file: where results and report go.
         seed: of samples, parts, controls and intervals.
-        workers: processes for the rules of chess; 0: one a core.
+        workers: who sees to the rules of chess.
         device: auto, cpu, cuda or mps.
         quiet: no progress.
 
@@ -108,7 +108,7 @@ def probe(
         raise InputError(f"--random {random}: too few games for three parts; {LEAST} are the least")
     check_outputs([json_file, html_file])
     with ExitStack() as stack:
-        pool = stack.enter_context(parallel.processes(workers))
+        pool = stack.enter_context(parallel.pool(workers))
         shown = stack.enter_context(bars(quiet))
         shown.bar("reading the games", None)
         chosen = {"": sample_games(games, limit, seed, pool)}

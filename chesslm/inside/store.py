@@ -1,4 +1,7 @@
-"""What was fitted to a model, beside it: ``probe/NAME.safetensors`` with its facts in ``probe/NAME.json``."""
+"""What was fitted to a model, beside it: ``probe/NAME.safetensors`` with its facts in ``probe/NAME.json``.
+
+Among the facts are the hashes of the model's weights and of the arrays: other ones are not used.
+"""
 
 import json
 from collections.abc import Mapping
@@ -33,27 +36,36 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[Any]], about: Map
     with files.atomic(place / f"{name}.safetensors") as path:
         # Not save_file, whose files nobody else may read.
         path.write_bytes(packed({key: np.ascontiguousarray(each, np.float16) for key, each in arrays.items()}))
+    made_for = {
+        "model": files.sha256(folder / "model.safetensors"),
+        "sha256": files.sha256(place / f"{name}.safetensors"),
+    }
     with files.atomic(place / f"{name}.json") as path:
-        path.write_text(json.dumps({"model": files.sha256(folder / "model.safetensors"), **about}, indent=1) + "\n")
+        path.write_text(json.dumps({**made_for, **about}, indent=1) + "\n")
 
 
 def load(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]] | None:
     """Arrays by their names, and what is known of them; None if there are none.
 
     Raises:
-        InputError: they were made for other weights, or cannot be read.
+        InputError: they were made for other weights, were changed since, or cannot be read.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    place = folder / FOLDER
-    if not (place / f"{name}.json").is_file():
+    place, facts = folder / FOLDER, files.within(folder, f"{FOLDER}/{name}.json")
+    if not facts.is_file():
         return None
-    about = files.read_json(place / f"{name}.json")
+    about = files.read_json(facts)
     if about.get("model") != files.sha256(folder / "model.safetensors"):
         raise InputError(f"{place}: made for other weights than those of {folder}; make it again with chesslm probe")
+    arrays = files.within(folder, f"{FOLDER}/{name}.safetensors")
     try:
-        found = load_file(place / f"{name}.safetensors")
-    except (OSError, ValueError) as error:
+        # The oldest probes did not record it.
+        if about.get("sha256") not in (None, files.sha256(arrays)):
+            raise ValueError(f"{arrays.name} was changed since")
+        found = load_file(arrays)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise unreadable(folder, error) from error
     return {key: each.astype(np.float32) for key, each in found.items()}, about
 

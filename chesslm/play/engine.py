@@ -40,6 +40,8 @@ MOST = {"elo": 4000, "seed": 2**31 - 1, "multipv": 218}
 """The largest values of options; no position has more than 218 legal moves."""
 SHOWN = 60
 """Characters that are repeated of what is not understood."""
+SAID = 200
+"""Characters of what python-chess says of it."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ class Engine:
         return [(each.move.uci(), each.probability) for each in legal[: self._pvs] if each.move]
 
     def _note(self, text: str) -> None:
-        self.say("info string " + " ".join(text.split()))
+        # In ASCII, whatever was typed: standard output need not know any other letter.
+        self.say("info string " + " ".join(text.split()).encode("ascii", "backslashreplace").decode())
 
 
 def _said(choice: Choice) -> str:
@@ -242,7 +245,7 @@ def followed(board: chess.Board, words: Sequence[str]) -> chess.Board:
     try:
         root = chess.Board(fen)
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(str(error)[:SAID]) from error
     if not root.is_valid():
         raise InputError("that position cannot come about in chess")
     new = board.copy() if board.root() == root else root

@@ -1,6 +1,7 @@
 """A game between a person and a player: its moves, its clock, how it ends, and its PGN."""
 
 import datetime
+import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ ENDINGS = {
     chess.Termination.FIVEFOLD_REPETITION: "The same position for the fifth time",
     chess.Termination.SEVENTYFIVE_MOVES: "Seventy-five moves without a capture or a pawn move",
 }
+MOST = 1 << 20
+"""Characters that are read of a file, at most."""
 RESULTS = {"1-0": "White wins", "0-1": "Black wins", "1/2-1/2": "a draw"}
 
 
@@ -147,10 +150,10 @@ class Game:
         """
         try:
             with Path(name).expanduser().open(encoding="utf-8", errors="replace") as file:
-                record = chess.pgn.read_game(file)
+                record = read_main_line(file.read(MOST))
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{name} cannot be read ({getattr(error, 'strerror', None) or error})") from error
-        if record is None or record.errors or record.board() != chess.Board():
+        if record is None or record.errors or not all(record.mainline_moves()) or not is_standard(record):
             raise InputError(f"{name} has no game from the standard position, or one with a move that is not legal")
         self.board = record.end().board()
         self.notes = [node.comment for node in record.mainline()]
@@ -199,6 +202,40 @@ class Game:
         for node, note in zip(record.mainline(), self.notes, strict=True):
             node.comment = note
         return record
+
+
+class _MainLine(chess.pgn.GameBuilder[chess.pgn.Game]):
+    """A game without its variations: in a broken one python-chess's own builder loses its place, and raises anything.
+
+    Nor does it say on standard error what is said here anyway.
+    """
+
+    def begin_variation(self) -> chess.pgn.SkipType:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return chess.pgn.SKIP
+
+    def end_variation(self) -> None:
+        pass
+
+    def handle_error(self, error: Exception) -> None:
+        self.game.errors.append(error)
+
+
+def read_main_line(text: str) -> chess.pgn.Game | None:
+    """The first game of a PGN with its comments, but without variations; None if there is none.
+
+    Raises:
+        InputError: a NAG that is no number to Python.
+    """
+    try:
+        return chess.pgn.read_game(io.StringIO(text), Visitor=_MainLine)
+    except ValueError as error:
+        raise InputError("a number in this game is too long to be read") from error
+
+
+def is_standard(record: chess.pgn.Game) -> bool:
+    """Whether a game without errors is one of standard chess from the standard start; Chess960 castles otherwise."""
+    board = record.board()
+    return board == chess.Board() and not board.chess960
 
 
 def _numbered(board: chess.Board, move: chess.Move) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import chess
 import numpy as np
 
-from chesslm import boards
+from chesslm import boards, files
 from chesslm.bundled import bundled
 from chesslm.errors import InputError
 from chesslm.game import Game
@@ -145,14 +145,15 @@ def match(
     order = np.random.default_rng(seed).permutation(len(lines))[: games // 2]
     fixtures = [Fixture(pair, second, lines[n]) for pair, n in enumerate(order.tolist()) for second in (False, True)]
     digest = hashlib.sha256(repr(lines).encode()).hexdigest()[:8]
-    record = Record(out, f"seed {seed}, openings {digest}")
-    one = side(model, style, strict, seed, device)
     names: list[str] = []
-    for spec in against:
-        other = side(spec, style, strict, seed + 1, device)
-        with progress(games, quiet) as advance:
-            asyncio.run(_play((one, other), fixtures, record, at_once, advance))
-        names.append(other.name)
+    with files.alone_at(out):
+        record = Record(out, f"seed {seed}, openings {digest}")
+        one = side(model, style, strict, seed, device)
+        for spec in against:
+            other = side(spec, style, strict, seed + 1, device)
+            with progress(games, quiet) as advance:
+                asyncio.run(_play((one, other), fixtures, record, at_once, advance))
+            names.append(other.name)
     return [f"{one.name}:", "", *table(record, one.name, names)]
 
 

@@ -4,13 +4,11 @@ JSON objects go in and come out; ``web`` is the server around it. Nothing is kep
 up to a bound (``reader``).
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import chess
-import chess.pgn
 
 from chesslm import boards
 from chesslm.errors import InputError
@@ -20,7 +18,7 @@ from chesslm.inside.probe import BoardProbe
 from chesslm.inside.truths import letters
 from chesslm.play.choice import Candidate, Style
 from chesslm.play.engine import legal_move
-from chesslm.play.game import ENDINGS
+from chesslm.play.game import ENDINGS, is_standard, read_main_line
 from chesslm.play.player import ModelPlayer
 from chesslm.play.screen import read_move
 
@@ -32,7 +30,9 @@ LOOKS = 16
 SHOWN = 6
 """Moves that are shown of what the model thinks of."""
 TYPED = 100
-"""Characters of a typed move, at most."""
+"""Characters of a typed move, or of what is wrong with a pasted one, at most."""
+HOT = 1e9
+"""No temperature is."""
 
 Asked = dict[str, Any]
 """A request, from anyone."""
@@ -116,7 +116,8 @@ class Mind:
         temperature = asked.get("temperature", 0)
         if boards.outcome(board):
             raise InputError("the game is over")
-        if not isinstance(temperature, int | float):
+        # JSON has whole numbers of any length, and they need not fit into a float.
+        if not isinstance(temperature, int | float) or abs(temperature) > HOT:
             raise InputError("temperature is a number")
         self.player.style = Style(temperature=float(temperature))
         choice = self.player.choose(board)
@@ -198,13 +199,15 @@ def _board(asked: Asked, most: int) -> chess.Board:
 
 def _pasted(text: Any, most: int) -> list[chess.Move]:
     """The moves of the first game of a PGN."""
-    game = chess.pgn.read_game(io.StringIO(text)) if isinstance(text, str) else None
+    game = read_main_line(text) if isinstance(text, str) else None
     if game is None or not (moves := list(game.mainline_moves())):
         raise InputError("there is no game in this text")
     if game.errors:
-        raise InputError(f"move {game.end().ply() + 1} of this game cannot be read: {game.errors[0]}")
-    if game.board() != chess.Board():
-        raise InputError("this game does not begin at the standard position")
+        raise InputError(f"move {game.end().ply() + 1} of this game cannot be read: {str(game.errors[0])[:TYPED]}")
+    if not is_standard(game):
+        raise InputError("this game is of a variant, or does not begin at the standard position")
+    if not all(moves):
+        raise InputError(f"move {moves.index(chess.Move.null()) + 1} of this game is none: a side passes")
     if len(moves) > most:
         raise InputError(f"the model can look back {most} moves, and this game has {len(moves)}")
     return moves

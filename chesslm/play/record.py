@@ -65,8 +65,6 @@ class Record:
 
     def __post_init__(self) -> None:
         if not self.path.exists():
-            if not self.path.parent.is_dir():
-                raise InputError(f"{self.path.parent}: no such folder")
             return
         text, head = self.path.read_text(encoding="utf-8", errors="replace"), f'[Event "{EVENT}"]\n'
         if not (text.startswith(head) or head.startswith(text)):

@@ -6,6 +6,7 @@ without prompts and without colours, so a script can play; the end of the input 
 """
 
 import contextlib
+import math
 import re
 import sys
 import time
@@ -251,7 +252,9 @@ def set_level(player: Player, what: str, text: str) -> str:
         try:
             number = float(text)
         except ValueError:
-            raise InputError(f"{what} takes a number, not {text!r}") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f"{what} takes a number, not {text!r}")
         if what == "level":
             player.style = replace(player.style, temperature=number)
         else:

@@ -128,7 +128,8 @@ def make_app(mind: Mind, hosts: Collection[str]) -> Starlette:
                 async with lock:
                     return JSONResponse(await asyncio.to_thread(act, asked))
             except InputError as error:
-                return JSONResponse({"error": str(error)}, 400)
+                # Half of a surrogate pair, which JSON can bring in, cannot go out again.
+                return JSONResponse({"error": str(error).encode(errors="backslashreplace").decode()}, 400)
             except (ValueError, RecursionError):
                 return JSONResponse({"error": "a request is a JSON object"}, 400)
 
