@@ -26,7 +26,7 @@ from chesslm import boards
 from chesslm.pgn import Game, parse_chunk, read_games
 from chesslm.streams import Source
 
-TARGET = 2.3
+TARGET = 25
 
 
 def main() -> None:

@@ -55,6 +55,8 @@ def test_released_models_are_what_their_recipes_and_cards_say(path: Path):
     kept, wanted = about["recipe"]["train"], json.loads(json.dumps(asdict(read_recipe(recipe).train)))
     if legs := wanted["legs"]:  # without a number, the last one made it
         wanted |= {"max_minutes": legs[int(leg or 0) - 1], "decay": float(not leg)}
+        # Of a leg in the middle those after it are plans, which may have changed since.
+        wanted["legs"], kept["legs"] = (each[: int(leg or len(each))] for each in (legs, kept["legs"]))
     # The oldest of them did not record settings that came later.
     assert kept == {name: value for name, value in wanted.items() if name in kept}
     figures = path / "figures.json"
