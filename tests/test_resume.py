@@ -79,8 +79,11 @@ def test_what_is_kept_is_said_and_not_run_over(tmp_path: Path, pgn: Path, cli: C
     with subprocess.Popen(command(pgn, out, "--workers", "1"), stderr=subprocess.PIPE, text=True) as process:
         while not done.begun(tmp_path / "out.partial"):
             time.sleep(0.005)
+        # A moment later it might have ended, and a lock is waited for.
+        process.send_signal(signal.SIGSTOP)
         second = cli("prepare", str(pgn), "--out", str(out), "--quiet")
         assert second.code == 2 and "another process is writing there" in second.err and second.err.count("\n") == 1
+        process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGINT)
         assert process.stderr
         told = process.stderr.read()
