@@ -1,8 +1,9 @@
 """What ``prepare`` has done so far, kept on disk so that an interrupted run can go on.
 
-    OUT.partial/train-00000.*      whole shards
-    OUT.partial/work/state.json    counts, and where in the input they were taken; written last, now and then
-    OUT.partial/work/...           games of the shards to come, hashes of all games
+    OUT.partial/
+        train-00000.*      whole shards
+        work/state.json    counts, and where in the input they were taken; written last, now and then
+        work/...           games of the shards to come, hashes of all games
 
 All that a run does follows from its input and its options, so one that goes on ends in the same dataset. It reads the
 input again from its beginning, but only to skip what it knows, and makes sure that it is the same.

@@ -1,12 +1,14 @@
 """Training: batches in, a checkpoint folder out.
 
-OUT/                    the finished checkpoint: appears when the budget is spent
-OUT/run/recipe.json     recipe, dataset hash, save steps: what --resume goes on with
-OUT/run/metrics.csv     a row every few steps: loss, bits a move, tokens a second, validation
-OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
-OUT/run/sinks.csv       the loss by class of token at 0, 1, 2, 3, ..., 8, 10, 11, 13, ... steps (--track sinks), or
-        target.csv      that of the targets of pairs (--track target); in the end a copy stands beside the weights
-OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
+    OUT/                    the finished checkpoint: appears when the budget is spent
+    OUT/run/recipe.json     recipe, dataset hash, save steps: what --resume goes on with
+    OUT/run/metrics.csv     a row every few steps: loss, bits a move, tokens a second, validation
+    OUT/run/last.ckpt       weights, optimizer, place in the data; replaced as a whole, whenever a kill comes
+    OUT/run/sinks.csv       the loss by class of token at 0, 1, 2, 3, ..., 8, 10, 11, 13, ... steps (--track sinks), or
+            target.csv      that of the targets of pairs (--track target); in the end a copy stands beside the weights
+    OUT/run/step-0001024/   checkpoint folders kept on the way (--save-steps)
+
+The loss and the schedule of a step stand in ``module``, what happens between two steps in ``recorder``.
 """
 
 import logging

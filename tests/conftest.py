@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from random_games import random_game, write_pgn
@@ -161,3 +162,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def without(value: Any, *names: str) -> Any:
+    """What JSON holds, but for what has these names, such as times."""
+    if isinstance(value, dict):
+        return {name: without(each, *names) for name, each in value.items() if name not in names}
+    return [without(each, *names) for each in value] if isinstance(value, list) else value

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SOAK, Cli
+from conftest import SOAK, Cli, without
 from distributed import Client
 from networks import cable, hosts
 from random_games import write_pgn
@@ -105,13 +105,7 @@ def lasting(path: Path) -> Any:
     """What is in a file or a folder, but for when it was made and how long that took, and for logs."""
     if path.is_dir():
         return {each.name: lasting(each) for each in path.iterdir() if each.name not in ("run", "README.md")}
-    return timeless(json.loads(path.read_text())) if path.suffix == ".json" else path.read_bytes()
-
-
-def timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: timeless(each) for key, each in value.items() if key not in ("created", "minutes")}
-    return [timeless(each) for each in value] if isinstance(value, list) else value
+    return without(json.loads(path.read_text()), "created", "minutes") if path.suffix == ".json" else path.read_bytes()
 
 
 # The same as from one process

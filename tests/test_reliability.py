@@ -15,14 +15,14 @@ import subprocess
 import sys
 import time
 import tty
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import chess.pgn
 import pytest
-from conftest import SOAK, Cli
+from conftest import SOAK, Cli, without
 from test_prepare import contents
 from test_resume import PROGRAM
 
@@ -47,15 +47,8 @@ class Job:
     whole: Callable[[Path], bool] = Path.exists
 
 
-def without_times(objects: Any) -> Any:
-    """Results without when they were made."""
-    if isinstance(objects, Mapping):
-        return {name: without_times(value) for name, value in objects.items() if name not in ("created", "seconds")}
-    return [without_times(each) for each in objects] if isinstance(objects, list) else objects
-
-
 def read(path: Path) -> Any:
-    return without_times(json.loads(path.read_text()))
+    return without(json.loads(path.read_text()), "created", "seconds")
 
 
 def rounds(path: Path) -> list[tuple[str, str]]:
