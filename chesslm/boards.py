@@ -49,25 +49,35 @@ def replay(moves: Iterable[chess.Move]) -> Iterator[chess.Board]:
         yield board
 
 
+def types_at_start() -> list[int]:
+    """The type of the piece on each square of the standard start, 1 (pawn) to 6 (king), 0 for none; shape (64,)."""
+    return _TYPES.copy()
+
+
 _TYPES = [chess.Board().piece_type_at(square) or 0 for square in chess.SQUARES]
 
 
 def types_before(codes: Sequence[int] | MoveCodes) -> Iterator[list[int]]:
-    """The type of the piece on each square before each move of a legal game, 1 (pawn) to 6 (king), 0 for none.
+    """The type of the piece on each square before each move of a legal game, as in ``types_at_start``.
 
     A tenth of the time of ``replay``, where no more is asked. It is one list that moves on.
     """
-    types = _TYPES.copy()
+    types = types_at_start()
     for code in map(int, codes):
         yield types
-        origin, target = code & 63, code >> 6 & 63
-        kind = types[origin]
-        if kind == chess.PAWN and (origin ^ target) & 7 and not types[target]:
-            types[origin & 56 | target & 7] = 0
-        elif kind == chess.KING and abs(origin - target) == 2:
-            types[origin | 7 if target > origin else origin & 56] = 0
-            types[(origin + target) // 2] = chess.ROOK
-        types[origin], types[target] = 0, code >> 12 or kind
+        move_types(types, code)
+
+
+def move_types(types: list[int], code: int) -> None:
+    """Make a legal move on the types of the pieces by square."""
+    origin, target = code & 63, code >> 6 & 63
+    kind = types[origin]
+    if kind == chess.PAWN and (origin ^ target) & 7 and not types[target]:
+        types[origin & 56 | target & 7] = 0
+    elif kind == chess.KING and abs(origin - target) == 2:
+        types[origin | 7 if target > origin else origin & 56] = 0
+        types[(origin + target) // 2] = chess.ROOK
+    types[origin], types[target] = 0, code >> 12 or kind
 
 
 def board_after(codes: Sequence[int] | MoveCodes) -> chess.Board:

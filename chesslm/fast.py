@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from chesslm import boards
 from chesslm.san import read_moves
+from chesslm.words import san_stem
 
 # No pawn takes without its file: the reader would find one that can, and python-chess does not.
 STANDARD = r"[NBRQK][a-h]?[1-8]?x?[a-h][1-8]|(?:[a-h]x)?[a-h][1-8](?:=[NBRQ])?|O-O(?:-O)?"
@@ -65,23 +66,11 @@ def _legal_here(game: boards.MoveCodes) -> tuple[boards.MoveCodes, NDArray[np.in
     return np.array(list(chain.from_iterable(legal)), np.uint16), np.array(list(map(len, legal)), np.int64)
 
 
-_LETTERS = [(symbol or "").upper() for symbol in chess.PIECE_SYMBOLS]
-_PROMOTIONS = ["", "", *(f"={letter}" for letter in _LETTERS[2:])]
-
-
 def _words(game: boards.MoveCodes) -> Iterator[str]:
     """The moves of a game in SAN with all the disambiguation that there is, for which no board is looked at."""
-    names = chess.SQUARE_NAMES
     for code, types in zip(game.tolist(), boards.types_before(game), strict=True):
         origin, target = code & 63, code >> 6 & 63
-        kind = types[origin]
-        if kind == chess.PAWN:
-            crosses = (origin ^ target) & 7
-            yield (f"{names[origin][0]}x" if crosses else "") + names[target] + _PROMOTIONS[code >> 12]
-        elif kind == chess.KING and abs(origin - target) == 2:
-            yield "O-O" if target > origin else "O-O-O"
-        else:
-            yield f"{_LETTERS[kind]}{names[origin]}{'x' if types[target] else ''}{names[target]}"
+        yield san_stem(code, types[origin], chess.SQUARE_NAMES[origin], bool(types[target]))
 
 
 def _legal_in(reader: Any, texts: list[str]) -> Iterator[tuple[boards.MoveCodes, NDArray[np.int64]] | None]:

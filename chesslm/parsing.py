@@ -112,7 +112,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 _TAGS = re.compile(r'^\[([A-Za-z0-9][A-Za-z0-9_+#=:-]*)[ \t]+"(.*)"\][ \t]*$', re.MULTILINE)
 _COMMENT = re.compile(r"\{[^}]*\}")
-_UNUSUAL = re.compile(r"[^A-Za-z0-9.+#=\-/*!?$ \n]|\n[ \n]")
+_UNUSUAL = re.compile(r"[^A-Za-z0-9.+#=\-/*!?$ \n]")
 # The tokens of chess.pgn.MOVETEXT_REGEX that are left when the above is not there, in its order.
 _TOKEN = re.compile(
     r"[NBKRQ]?[a-h]?[1-8]?[\-x]?[a-h][1-8](?:=?[nbrqkNBRQK])?|--|Z0|0000|O-O(?:-O)?|0-0(?:-0)?"
@@ -123,17 +123,22 @@ _TOKEN = re.compile(
 _WORD = re.compile(
     # A move, with what may be marked on it.
     rf"({STANDARD})[+#]?[!?]{{0,2}}"
-    # A move number, what is left of one, and NAGs: no moves.
-    r"|[1-9][0-9]{0,2}\.?|\.|[!?]{1,2}|\$[0-9]{1,3}"
+    # A move number, what is left of one, NAGs, and nothing between two spaces: no moves.
+    r"|[1-9][0-9]{0,2}\.?|\.|[!?]{1,2}|\$[0-9]{1,3}|"
 )
 
 
-class _Words(dict[str, str | None]):
-    """What a word comes to: a move in SAN without marks, nothing, or None where ``_TOKEN`` has to look closer."""
+class _Words(dict[str, str]):
+    """What a word comes to: a move in SAN without marks, or nothing.
 
-    def __missing__(self, word: str) -> str | None:
-        match = _WORD.fullmatch(word)
-        move = match and (match[1] or "")
+    Raises:
+        KeyError: on asking for a word that ``_TOKEN`` has to look at more closely.
+    """
+
+    def __missing__(self, word: str) -> str:
+        if (match := _WORD.fullmatch(word)) is None:
+            raise KeyError(word)
+        move = match[1] or ""
         # Games have some ten thousand different ones; a file of junk has more, and longer ones.
         if len(self) < 1 << 16 and len(word) < 32:
             self[word] = move
@@ -172,20 +177,23 @@ def _ordinary(piece: str) -> _Ordinary | None:
         # Not by a space: what stands between a comment and the next line is no blank line.
         rest = _COMMENT.sub("!", rest)
     rest = rest.rstrip(" \n")
-    if not rest or rest[0] in " \n" or _UNUSUAL.search(rest):
+    if not rest or rest[0] in " \n" or "\n\n" in rest or "\n " in rest:
         return None
     tags = dict(found)
-    words = rest.replace(".", ". ").split()
+    # By these two alone: a word with any other space in it is none.
+    words = rest.replace("\n", " ").replace(".", ". ").split(" ")
     marker = words.pop() if words[-1] in _MARKERS else ""
-    moves = list(map(_words.__getitem__, words))
-    if None in moves:
-        moves = _TOKEN.findall(rest)
-        marker = moves.pop() if moves and moves[-1] in _MARKERS else ""
-        moves = [move for move in moves if move[0] not in "$!?"]
-    words = list(filter(None, moves))
-    if reason := _unusable(tags) or ("too long" if len(words) > MOST_PLIES else ""):
+    try:
+        moves = list(filter(None, map(_words.__getitem__, words)))
+    except KeyError:
+        if _UNUSUAL.search(rest):
+            return None
+        found = _TOKEN.findall(rest)
+        marker = found.pop() if found and found[-1] in _MARKERS else ""
+        moves = [move for move in found if move[0] not in "$!?"]
+    if reason := _unusable(tags) or ("too long" if len(moves) > MOST_PLIES else ""):
         return _Ordinary(tags, [], marker, reason)
-    return _Ordinary(tags, words, marker)
+    return _Ordinary(tags, moves, marker)
 
 
 def _quick(ordinary: _Ordinary, codes: boards.MoveCodes | None, name: str) -> Game | Dropped | None:

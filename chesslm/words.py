@@ -61,37 +61,60 @@ def legal_words(board: chess.Board, kind: Kind) -> dict[str, chess.Move]:
 
 def _san_stem(move: chess.Move, board: chess.Board) -> str:
     """All but the check mark."""
-    origin, target = move.from_square, move.to_square
-    kind = board.piece_type_at(origin)
+    kind = board.piece_type_at(move.from_square)
     if kind is None:
-        raise ValueError(f"no piece on {chess.SQUARE_NAMES[origin]}, so {move.uci()} cannot be written in SAN")
+        square = chess.SQUARE_NAMES[move.from_square]
+        raise ValueError(f"no piece on {square}, so {move.uci()} cannot be written in SAN")
+    captures = bool(board.occupied & chess.BB_SQUARES[move.to_square])
+    return san_stem(
+        boards.move_code(move), kind, disambiguation(move.from_square, _rivals(move, kind, board)), captures
+    )
+
+
+def san_stem(code: int, kind: int, hint: str, captures: bool) -> str:
+    """The SAN of a move without check marks.
+
+    Args:
+        code: of the move.
+        kind: type of the piece that moves.
+        hint: what tells it from others of its kind; of a pawn and a king it is not asked.
+        captures: whether the target is occupied; of a pawn it is not asked.
+    """
+    origin, target = code & 63, code >> 6 & 63
     name = chess.SQUARE_NAMES[target]
     if kind == chess.PAWN:
         stem = name if origin & 7 == target & 7 else f"{chess.FILE_NAMES[origin & 7]}x{name}"
-        return f"{stem}={chess.PIECE_SYMBOLS[move.promotion].upper()}" if move.promotion else stem
-    if kind == chess.KING and abs(origin - target) == 2:
-        return "O-O" if target > origin else "O-O-O"
-    letter = chess.PIECE_SYMBOLS[kind].upper()
-    captures = "x" if board.occupied & chess.BB_SQUARES[target] else ""
-    return f"{letter}{_disambiguation(move, kind, board)}{captures}{name}"
+        return f"{stem}={chess.PIECE_SYMBOLS[code >> 12].upper()}" if code >> 12 else stem
+    if kind == chess.KING:
+        if abs(origin - target) == 2:
+            return "O-O" if target > origin else "O-O-O"
+        hint = ""
+    return f"{chess.PIECE_SYMBOLS[kind].upper()}{hint}{'x' if captures else ''}{name}"
 
 
-def _disambiguation(move: chess.Move, kind: int, board: chess.Board) -> str:
-    """File, rank or square of the origin, where another piece of the kind could legally go to the same square."""
+def _rivals(move: chess.Move, kind: int, board: chess.Board) -> Iterator[int]:
+    """From where another piece of the kind could legally go to the same square."""
     origin, target = move.from_square, move.to_square
     others = board.pieces_mask(kind, board.turn) & ~chess.BB_SQUARES[origin]
-    if kind == chess.KING or not others:
-        return ""
-    rivals = 0
+    if kind in (chess.PAWN, chess.KING) or not others:
+        return
     for square in chess.scan_forward(others & board.attackers_mask(board.turn, target)):
         if board.is_legal(chess.Move(square, target)):
-            rivals |= chess.BB_SQUARES[square]
-    if not rivals:
+            yield square
+
+
+def disambiguation(origin: int, rivals: Iterable[int]) -> str:
+    """File, rank or square of the origin: what tells the piece there from those of its kind that could go there too."""
+    mask = 0
+    for square in rivals:
+        mask |= chess.BB_SQUARES[square]
+    mask &= ~chess.BB_SQUARES[origin]
+    if not mask:
         return ""
     file, rank = chess.FILE_NAMES[origin & 7], chess.RANK_NAMES[origin >> 3]
-    if not rivals & chess.BB_FILES[origin & 7]:
+    if not mask & chess.BB_FILES[origin & 7]:
         return file
-    return file + rank if rivals & chess.BB_RANKS[origin >> 3] else rank
+    return file + rank if mask & chess.BB_RANKS[origin >> 3] else rank
 
 
 def _san_suffix(board: chess.Board) -> str:
