@@ -86,6 +86,21 @@ def board_after(codes: Sequence[int] | MoveCodes) -> chess.Board:
     return board
 
 
+def boards_after(games: Iterable[MoveCodes]) -> Iterator[chess.Board]:
+    """The board after each of many games' moves, replayed only as far as a game does not begin with the one before.
+
+    It is one board that moves on as long as it can: copy it to keep it.
+    """
+    board, played = chess.Board(), np.zeros(0, np.uint16)
+    for codes in games:
+        if not np.array_equal(codes[: len(played)], played):
+            board, played = chess.Board(), codes[:0]
+        for code in codes[len(played) :]:
+            board.push(code_move(code))
+        played = codes
+        yield board
+
+
 def legal_codes(board: chess.Board) -> list[int]:
     """Codes of the legal moves in a position, in python-chess's order."""
     return [move_code(move) for move in board.generate_legal_moves()]

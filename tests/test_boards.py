@@ -3,12 +3,23 @@
 import chess
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_games import games
 
 from chesslm import boards, words
 from chesslm.boards import Illegal
 
 EVERY_MOVE = [chess.Move.from_uci(uci) for uci in words.geometric_moves()]
+
+
+@settings(max_examples=40, deadline=None)
+@given(games(), st.data())
+def test_boards_come_one_after_another(moves: list[chess.Move], data: st.DataObject) -> None:
+    """Whichever beginnings of a game are asked for, in whatever order."""
+    codes = boards.to_codes(moves)
+    asked = data.draw(st.lists(st.integers(0, len(moves))))
+    found = [board.fen() for board in boards.boards_after(codes[:ply] for ply in asked)]
+    assert found == [boards.board_after(codes[:ply]).fen() for ply in asked]
 
 
 @settings(max_examples=40, deadline=None)

@@ -107,7 +107,8 @@ def tracking(
     known = np.flatnonzero(goes_on)
     known = known[scores.measured[at[known]] & scores.within[at[known]] & (scores.greedy[at[known]] > 0)]
     legal = scores.greedy_legal[at[known]]
-    rows, fine = known[~legal], random.permutation(known[legal])[:LEGAL]
+    # In order, so that each position of a game is reached from the one before.
+    rows, fine = known[~legal], np.sort(random.permutation(known[legal])[:LEGAL])
     over = Bootstrap(len(part.codes), seed)
     if not len(rows):
         return Result({})
@@ -203,11 +204,11 @@ def _allowed(
 
 
 def _legal(asked: Sequence[tuple[boards.MoveCodes, int, Codes]]) -> list[bool]:
-    found = []
-    for codes, move, pieces in asked:
-        board = with_pieces(boards.board_after(codes), pieces)
-        found.append(legal_on(board, boards.code_move(move)))
-    return found
+    true = boards.boards_after(codes for codes, _, _ in asked)
+    return [
+        legal_on(with_pieces(board, pieces), boards.code_move(move))
+        for board, (_, move, pieces) in zip(true, asked, strict=True)
+    ]
 
 
 def with_pieces(true: chess.Board, pieces: Codes) -> chess.Board:
