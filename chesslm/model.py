@@ -208,7 +208,7 @@ def load_model(
     if not (own or notation):
         raise InputError(f"{path} does not say how it writes moves; name it with --notation")
     tokenizer = load_tokenizer(folder, str(own)) if own else _tokenizer_of_others(path, str(notation))
-    model = load_weights(path)
+    model = load_weights(folder, path)
     if model.config.vocab_size < len(tokenizer):
         raise InputError(
             f"{path}: {model.config.vocab_size} embeddings, but {tokenizer.notation.name} has {len(tokenizer)} tokens"
@@ -250,22 +250,26 @@ def quieten_transformers() -> None:
     logging.set_verbosity_error()
 
 
-def load_weights(path: str) -> PreTrainedModel:
+def load_weights(folder: Path, name: str = "") -> PreTrainedModel:
     """The model in fp32, from safetensors only and with no code from the folder, which anybody may have made.
 
     transformers warns about missing and misshapen tensors and fills them at random; here they are errors.
+
+    Args:
+        folder: where it is (``fetched``).
+        name: by which errors call it; the folder's otherwise.
 
     Raises:
         InputError: it cannot be loaded, or asks for more than its weights.
     """
     quieten_transformers()
-    folder = fetched(path)
+    name = name or str(folder)
     found, content = weights.tensors(folder), weights.read_config(folder)
     if "auto_map" in content and content.get("model_type") not in CONFIG_MAPPING:
-        raise InputError(f"{path}: needs code of its own (auto_map in config.json), and none is run")
+        raise InputError(f"{name}: needs code of its own (auto_map in config.json), and none is run")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        weights.check_size(config, weights.held_in(found), len(found), path)
+        weights.check_size(config, weights.held_in(found), len(found), name)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -281,11 +285,11 @@ def load_weights(path: str) -> PreTrainedModel:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: the model cannot be loaded ({first_line(error)})") from error
+        raise InputError(f"{name}: the model cannot be loaded ({first_line(error)})") from error
     wrong = {kind: sorted(map(_named, keys)) for kind, keys in loading.items() if keys and kind != "error_msgs"}
     if wrong or loading.get("error_msgs"):
         kind, keys = next(iter(wrong.items()), ("error", list(loading.get("error_msgs", ()))))
-        raise InputError(f"{path}: weights do not fit config.json ({kind.replace('_', ' ')}: {', '.join(keys[:3])})")
+        raise InputError(f"{name}: weights do not fit config.json ({kind.replace('_', ' ')}: {', '.join(keys[:3])})")
     return model
 
 

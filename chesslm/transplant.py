@@ -119,8 +119,9 @@ def load_source(path: str) -> tuple[PreTrainedModel, TextTokenizer]:
     tokenizer = text_tokenizer_of(path)
     if path.endswith(SUFFIX):
         return load_gguf(path), tokenizer
-    verified(fetched(path))
-    return load_weights(path), tokenizer
+    folder = fetched(path)
+    verified(folder)
+    return load_weights(folder, path), tokenizer
 
 
 def vocabulary_of(tokenizer: GameTokenizer | TextTokenizer) -> dict[str, int]:

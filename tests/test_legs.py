@@ -77,9 +77,9 @@ def test_a_checkpoint_alone_is_enough_to_go_on(tiny_dataset: Path, tmp_path: Pat
     (tmp_path / "model-leg-1" / "run").rename(tmp_path / "elsewhere")
     train_recipe(tiny_dataset, tmp_path / "model", recipe, None, True, device="cpu", quiet=True)
     assert about(tmp_path / "model")["trained"]["steps"] > 20
-    start_weights = load_weights(str(tmp_path / "model-leg-1")).state_dict()
+    start_weights = load_weights(tmp_path / "model-leg-1").state_dict()
     assert not torch.equal(
-        next(iter(start_weights.values())), next(iter(load_weights(str(tmp_path / "model")).state_dict().values()))
+        next(iter(start_weights.values())), next(iter(load_weights(tmp_path / "model").state_dict().values()))
     )
 
 

@@ -67,7 +67,7 @@ def test_the_body_is_equal_and_embeddings_follow_the_rule(
     name: str, rule: str, text_tokenizer: TextTokenizer, request: pytest.FixtureRequest
 ) -> None:
     path = request.getfixturevalue(name)
-    source = load_weights(path)
+    source = load_weights(Path(path))
     started = start_from(InitConfig(model=path, embeddings=rule), ModelConfig(), MOVES, seed=1)
     theirs = dict(source.named_parameters())
     body = body_of(started.model)
@@ -99,7 +99,7 @@ def test_the_body_is_equal_and_embeddings_follow_the_rule(
 
 
 def test_the_same_tokens_keep_their_embeddings(llama: str) -> None:
-    source = load_weights(llama)
+    source = load_weights(Path(llama))
     started = start_from(InitConfig(model=llama), ModelConfig(), read_text_tokenizer(llama), seed=1)
     for key, parameter in started.model.named_parameters():
         assert torch.equal(parameter, dict(source.named_parameters())[key])
@@ -108,13 +108,13 @@ def test_the_same_tokens_keep_their_embeddings(llama: str) -> None:
 
 def test_a_chess_model_goes_on_as_it_is(tiny_model: Path) -> None:
     started = start_from(InitConfig(model=str(tiny_model)), ModelConfig(), MOVES, seed=1)
-    source = dict(load_weights(str(tiny_model)).named_parameters())
+    source = dict(load_weights(tiny_model).named_parameters())
     assert all(torch.equal(parameter, source[key]) for key, parameter in started.model.named_parameters())
 
 
 def test_later_layers_are_cut_off(gpt2: str) -> None:
     started = start_from(InitConfig(model=gpt2, keep_layers=2), ModelConfig(context=100), MOVES, seed=1)
-    source = dict(load_weights(gpt2).named_parameters())
+    source = dict(load_weights(Path(gpt2)).named_parameters())
     kept = {key.split(".")[2] for key in body_of(started.model) if ".h." in key}
     assert kept == {"0", "1"}
     key = "transformer.h.1.mlp.c_fc.weight"
@@ -143,7 +143,7 @@ def test_what_is_frozen_stays(part: str, gpt2: str, tiny_dataset: Path, tmp_path
     assert ended.code == 0, ended.err
     # Saved in bf16, so what was not trained is the start in bf16.
     begun = start_from(InitConfig(model=gpt2), ModelConfig(), MOVES, seed=1).model
-    after = load_weights(str(tmp_path / "m"))
+    after = load_weights(tmp_path / "m")
     trained = dict(after.named_parameters())
     body = body_of(begun)
     for key, parameter in begun.named_parameters():
@@ -160,7 +160,7 @@ def test_a_run_from_another_model_resumes(gpt2: str, tiny_dataset: Path, tmp_pat
     out = tmp_path / "m"
     train = ["train", "--data", tiny_dataset, "--out", out, *options]
     assert cli(*train, "--init", gpt2, "--keep-layers", "1", "--max-steps", "3").code == 0
-    whole = load_weights(str(out)).state_dict()
+    whole = load_weights(out).state_dict()
 
     def kill() -> None:
         """As if between the last step and the checkpoint."""
@@ -170,7 +170,7 @@ def test_a_run_from_another_model_resumes(gpt2: str, tiny_dataset: Path, tmp_pat
 
     kill()
     assert cli(*train, "--resume").code == 0
-    again = load_weights(str(out)).state_dict()
+    again = load_weights(out).state_dict()
     assert all(torch.equal(whole[key], again[key]) for key in whole)
     assert json.loads((out / "chesslm.json").read_text())["init"]["layers"] == "1 of 3"
 
