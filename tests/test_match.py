@@ -158,6 +158,18 @@ def test_the_same_seed_gives_the_same_games(fresh: Path, tmp_path: Path) -> None
     assert games("again.pgn", 1, 2) == first != games("other.pgn", 2, 4)
 
 
+def test_a_match_that_goes_on_has_the_games_of_one_in_peace(fresh: Path, tmp_path: Path) -> None:
+    out = tmp_path / "match.pgn"
+
+    def play(at_once: int) -> list[str]:
+        match(str(fresh), ["random"], out, games=6, temperature=1.0, at_once=at_once, quiet=True)
+        return sorted(str(game.mainline_moves()) for game in games_of(out))
+
+    whole = play(at_once=2)
+    out.write_text("".join(f"[Event {game}" for game in out.read_text().split("[Event ")[1:3]))
+    assert play(at_once=3) == whole
+
+
 def test_a_ladder_from_several_matches(cli: Cli, fresh: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one.pgn", tmp_path / "two.pgn"
     match("random", ["stockfish:nodes=1,random=0.8"], one, games=20, quiet=True)

@@ -240,7 +240,7 @@ def test_several_games_at_once_and_what_is_dropped_change_nothing(
     monkeypatch.setattr(reader, "SPARE", 1)
     for _ in range(12):
         asked = [board for board in games if random.random() < 0.6]
-        choices = player.choose_all(asked)
+        choices = player.choose_all(asked, [np.random.default_rng(1)] * len(asked))
         assert [choice.move for choice in choices] == [alone.choose(board).move for board in asked]
         for board, choice in zip(asked, choices, strict=True):
             fresh = {each.text: each.probability for each in ModelPlayer(model).candidates(board)}

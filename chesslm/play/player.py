@@ -54,14 +54,17 @@ class RandomPlayer:
 
     def choose(self, board: chess.Board) -> Choice:
         """One of the legal moves."""
+        return self._choice(board, self._random)
+
+    def choose_all(self, given: Sequence[chess.Board], draws: Sequence[np.random.Generator]) -> list[Choice]:
+        """One of them in each of several games, each drawn from a generator of its own."""
+        return list(map(self._choice, given, draws))
+
+    def _choice(self, board: chess.Board, random: np.random.Generator) -> Choice:
         candidates = self.candidates(board)
-        drawn = candidates[self._random.integers(len(candidates))]
+        drawn = candidates[random.integers(len(candidates))]
         assert drawn.move
         return Choice(drawn.move, (drawn,), None, candidates)
-
-    def choose_all(self, given: Sequence[chess.Board]) -> list[Choice]:
-        """One of them in each of several games."""
-        return [self.choose(board) for board in given]
 
 
 class ModelPlayer:
@@ -120,25 +123,25 @@ class ModelPlayer:
 
     def choose(self, board: chess.Board) -> Choice:
         """Its move by its style."""
-        return self.choose_all([board])[0]
+        return self.choose_all([board], [self._random])[0]
 
-    def choose_all(self, given: Sequence[chess.Board]) -> list[Choice]:
-        """A move in each of several games, which are read in one pass."""
+    def choose_all(self, given: Sequence[chess.Board], draws: Sequence[np.random.Generator]) -> list[Choice]:
+        """A move in each of several games, which are read in one pass, each drawn from a generator of its own."""
         thoughts = [self._think(board) for board in given]
         asked = [thought for thought in thoughts if thought]
         for thought, (logits,) in zip(asked, self._reader.after([(each.game, [()]) for each in asked]), strict=True):
             thought.hear((), logits)
-        return [self._choice(board, thought) for board, thought in zip(given, thoughts, strict=True)]
+        return list(map(self._choice, given, thoughts, draws))
 
-    def _choice(self, board: chess.Board, thought: Thought | None) -> Choice:
+    def _choice(self, board: chess.Board, thought: Thought | None, random: np.random.Generator) -> Choice:
         if thought is None:
             legal = list(board.generate_legal_moves())
             policy = "context" if _from_the_start(board) else "history"
-            return Choice(legal[self._random.integers(len(legal))], (), policy, ())
+            return Choice(legal[random.integers(len(legal))], (), policy, ())
         raw: list[Candidate] = []
-        how = (self.style.temperature, self._random, self.style.top_p)
-        draws = DRAWS if self.style.policy == "retry" and self.style.temperature > 0 else 1
-        for _ in range(draws):
+        how = (self.style.temperature, random, self.style.top_p)
+        tries = DRAWS if self.style.policy == "retry" and self.style.temperature > 0 else 1
+        for _ in range(tries):
             drawn = thought.candidate(thought.write(*how))
             raw.append(drawn)
             if drawn.move and not drawn.illegal:

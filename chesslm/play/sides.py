@@ -84,11 +84,12 @@ class PlayerSide:
 
     Args:
         player: who chooses.
+        seed: with the number of a game and of a ply, what a move is drawn from, whatever was drawn before.
         strict: whether an illegal raw choice loses the game.
     """
 
-    def __init__(self, player: ModelPlayer | RandomPlayer, strict: bool = False) -> None:
-        self._player, self._strict = player, strict
+    def __init__(self, player: ModelPlayer | RandomPlayer, seed: int, strict: bool = False) -> None:
+        self._player, self._seed, self._strict = player, seed, strict
         self.name = player.name
         if isinstance(player, ModelPlayer):
             temperature = f", temperature {player.style.temperature:g}" if player.style.temperature else ""
@@ -96,7 +97,8 @@ class PlayerSide:
 
     async def answers(self, turns: Sequence[Turn]) -> list[Answer]:
         """Moves that are thought about while engines think."""
-        choices = await asyncio.to_thread(self._player.choose_all, [turn.board for turn in turns])
+        draws = [_draws(self._seed, turn) for turn in turns]
+        choices = await asyncio.to_thread(self._player.choose_all, [turn.board for turn in turns], draws)
         found: list[Answer] = []
         for choice in choices:
             wrong = choice.raw[0] if choice.raw and choice.raw[0].illegal else None
@@ -164,7 +166,7 @@ class EngineSide:
             await self._end(slot)
 
     async def _answer(self, turn: Turn) -> Answer:
-        random = np.random.default_rng([self._seed, turn.game, turn.board.ply()])
+        random = _draws(self._seed, turn)
         if random.random() < self._spec.random:
             legal = list(turn.board.generate_legal_moves())
             return Answer(legal[random.integers(len(legal))])
@@ -195,6 +197,11 @@ class EngineSide:
             await stack.aclose()
 
 
+def _draws(seed: int, turn: Turn) -> np.random.Generator:
+    """What a move is drawn from: the same when a match that was interrupted goes on."""
+    return np.random.default_rng([seed, turn.game, turn.board.ply()])
+
+
 def side(spec: str, style: Style, strict: bool, seed: int, device: str = "auto") -> PlayerSide | EngineSide:
     """The side that a word on the command line means; an engine is not started yet.
 
@@ -202,13 +209,12 @@ def side(spec: str, style: Style, strict: bool, seed: int, device: str = "auto")
         InputError: it is neither random, a model nor an engine.
     """
     if spec == "random":
-        return PlayerSide(RandomPlayer(seed))
+        return PlayerSide(RandomPlayer(), seed)
     if (Path(spec).exists() and Path(spec).is_dir()) or (spec.count("/") == 1 and not Path(spec).exists()):
         from chesslm.model import load_model
 
-        return PlayerSide(
-            ModelPlayer(load_model(find_model(spec), None, device, precision="fp32"), style, seed), strict
-        )
+        player = ModelPlayer(load_model(find_model(spec), None, device, precision="fp32"), style)
+        return PlayerSide(player, seed, strict)
     return EngineSide(engine_spec(spec), seed)
 
 
