@@ -268,7 +268,8 @@ def test_bad_folders(cli: Cli, tiny_datasets: Mapping[str, Path], tmp_path: Path
 def test_a_full_disk_is_one_line_and_nothing_half_written(tiny_dataset: Path, tmp_path: Path) -> None:
     # A limit on the size of files stands for the full disk: the system's error differs in its number alone.
     out = tmp_path / "out"
-    limited = f"ulimit -f 100; exec {sys.executable} -m chesslm train --data {tiny_dataset} --out {out} --max-steps 3"
+    options = f"--data {tiny_dataset} --out {out} --max-steps 3 --size tiny"
+    limited = f"ulimit -f 100; exec {sys.executable} -m chesslm train {options}"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("chesslm: ") and "Traceback" not in done.stderr

@@ -24,7 +24,7 @@ from chesslm.play.player import RandomPlayer
 from chesslm.play.uci import player_of
 from chesslm.tokenizer import get_tokenizer
 
-GAMES = 1000 if SOAK else 20
+GAMES = 1000 if SOAK else 6
 LINES = 100_000 if SOAK else 5_000
 BYTES = 1_000_000
 
