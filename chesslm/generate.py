@@ -123,11 +123,8 @@ def random_opening(number: int, seed: int, plies: int) -> list[chess.Move]:
 
 
 def _random_game(number: int, seed: int) -> str:
-    players = {"White": "Random", "Black": "Random"}
-    if played := play_at_random(_rng(seed, number), MAX_PLIES):
-        return _pgn(number, RANDOM_EVENT, players, played)
-    game = _play_at_random(number, seed, MAX_PLIES)
-    return _pgn(number, RANDOM_EVENT, players, game.played())
+    played = play_at_random(_rng(seed, number), MAX_PLIES) or _play_at_random(number, seed, MAX_PLIES).played()
+    return _pgn(number, RANDOM_EVENT, {"White": "Random", "Black": "Random"}, played)
 
 
 def _play_at_random(number: int, seed: int, plies: int) -> "Game":

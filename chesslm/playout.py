@@ -40,7 +40,7 @@ def play_at_random(rng: random.Random, plies: int) -> Played | None:
         return None
     board, types = generator.Board(), boards.types_at_start()
     codes, words, seen = list[int](), list[str](), Counter[int]()
-    quiet, strong = 0, sum(map(types.count, _STRONG))
+    quiet = 0
     while True:
         groups, check = board.generate_piece_moves(), bool(board.checkers())
         legal = sum(map(len, groups))
@@ -48,15 +48,13 @@ def play_at_random(rng: random.Random, plies: int) -> Played | None:
             words[-1] += "+" if legal else "#"
         # Where a pawn could take en passant counts for python-chess, which is asked if this says that it may be time.
         seen[position := board.hash_without_ep()] += 1
-        bare = not strong and chess.Board(board.fen()).is_insufficient_material()
+        bare = not any(map(types.__contains__, _STRONG)) and chess.Board(board.fen()).is_insufficient_material()
         repeated = seen[position] >= 5 and boards.board_after(codes).is_repetition(5)
         if not legal or bare or repeated or quiet >= 150 or len(codes) >= plies:
             return Played(words, _outcome(len(codes), check, legal, bare, quiet, repeated))
         code, rivals = legal_move(groups, check, types, rng.choice(range(legal)))
         kind, taken = types[code & 63], types[code >> 6 & 63]
         words.append(san_stem(code, kind, disambiguation(code & 63, rivals), bool(taken)))
-        passing = kind == chess.PAWN and not taken and bool((code ^ code >> 6) & 7)
-        strong -= (taken in _STRONG) + passing + (code >> 12 in (chess.KNIGHT, chess.BISHOP))
         quiet = 0 if taken or kind == chess.PAWN else quiet + 1
         board.play_unchecked(_move(code, kind))
         boards.move_types(types, code)

@@ -237,12 +237,12 @@ class GameTokenizer:
         in_front = conditions.condition_tokens(self.conditions, headers or Headers())
         first = [self.bos, *(self.ids[token] for token in in_front)]
         last = [self.eos] if result in KNOWN_RESULTS and self.eos is not None else []
-        if self.by_code and not hints:
-            table, its_roles = self.by_code
+        if (table := self.by_code) and not hints:
             if self.is_one_token:
-                ids, roles = table.ravel()[codes], _move_roles(1)  # a third of the time
+                ids, roles = table[0].ravel()[codes], _move_roles(1)  # a third of the time
             else:
-                ids, roles = (each[codes][table[codes] > 0] for each in (table, its_roles))
+                used = table[0][codes] > 0
+                ids, roles = (each[codes][used] for each in table)
         else:
             ids, roles = self._spell_game(codes, game_words, hints)
         front, end = len(first), len(first) + len(ids)

@@ -58,7 +58,7 @@ class RandomPlayer:
 
     def choose_all(self, given: Sequence[chess.Board], draws: Sequence[np.random.Generator]) -> list[Choice]:
         """One of them in each of several games, each drawn from a generator of its own."""
-        return list(map(self._choice, given, draws))
+        return [self._choice(board, random) for board, random in zip(given, draws, strict=True)]
 
     def _choice(self, board: chess.Board, random: np.random.Generator) -> Choice:
         candidates = self.candidates(board)
@@ -131,7 +131,7 @@ class ModelPlayer:
         asked = [thought for thought in thoughts if thought]
         for thought, (logits,) in zip(asked, self._reader.after([(each.game, [()]) for each in asked]), strict=True):
             thought.hear((), logits)
-        return list(map(self._choice, given, thoughts, draws))
+        return [self._choice(*each) for each in zip(given, thoughts, draws, strict=True)]
 
     def _choice(self, board: chess.Board, thought: Thought | None, random: np.random.Generator) -> Choice:
         if thought is None:
