@@ -155,4 +155,7 @@ IDEAS = {
     "half of the games left at any ply": Idea(
         "far better on both: thirty legal moves are learned from, not one", {"train.strays": 0.5}
     ),
+    "and a loss of what is not legal": Idea(
+        "better still: of moves it is not sure of, the sure ones win", {"train.strays": 0.5, "train.legality": 4.0}
+    ),
 }

@@ -60,7 +60,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
         split = data[kind].splits["train"]
         once = len(split) * shares[kind] * tokens / int(split.lengths.sum())
         games = round(once / idea.repeats) if idea.repeats > 1 else 0
-        mover = RandomMover(tokenizer, settings.strays) if settings.strays else None
+        mover = RandomMover(tokenizer, settings.strays) if settings.strays or settings.legality else None
         return iter(GameBatches(split, settings.batch_tokens, context, settings.seed, games=games, mover=mover))
 
     whole, openings = ({kind: batches(kind, length) for kind in KINDS} for length in (context, OPENING))
@@ -74,11 +74,11 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
             set_rates(optimizer, rate(done / tokens, settings))
             model.zero_grad()
             with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
-                total, count = loss_sum(model, batch["ids"], batch["targets"], batch["expected"])
-            (total / count).backward()
+                loss = loss_sum(model, batch["ids"], batch["targets"], batch["expected"])
+            ((loss.cross_entropy + settings.legality * loss.illegality) / loss.tokens).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()
-            seen[kind] += count
+            seen[kind] += loss.tokens
             steps += 1
     return model, time.perf_counter() - began, steps
 

@@ -34,12 +34,14 @@ class Chances(NamedTuple):
         at: its place in that game, (N,).
         ids: tokens that might have stood there, (N, K).
         shares: how likely each of them was, (N, K); 0 behind the last one.
+        legal: which of them begin or go on with a legal move, each named once, (N, K).
     """
 
     row: torch.Tensor
     at: torch.Tensor
     ids: torch.Tensor
     shares: torch.Tensor
+    legal: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class RandomMover:
 
     def __post_init__(self) -> None:
         if self.tokenizer.foreign or self.tokenizer.notation.reads_board:
-            raise InputError("train.strays needs a notation of moves as UCI has them, such as uci-move or uci-square")
+            raise InputError("train.strays and train.legality need a notation such as uci-move or uci-square")
 
     def chances(self, games: Sequence[tuple[int, TokenizedGame, float]]) -> Chances:
         """Of the tokens of some games' moves.
@@ -73,10 +75,10 @@ class RandomMover:
             self._of_game(game, share, codes, *legal)
             for (_, game, share), codes, legal in zip(games, played, legal_moves(played), strict=True)
         ]
-        row = np.repeat([row for row, _, _ in games], [len(at) for at, _, _ in parts])
-        most = max((ids.shape[1] for _, ids, _ in parts), default=0)
-        ids, shares = (np.concatenate([_widened(part[n], most) for part in parts]) for n in (1, 2))
-        arrays = row, np.concatenate([at for at, _, _ in parts]), ids, shares.astype(np.float32)
+        row = np.repeat([row for row, _, _ in games], [len(at) for at, *_ in parts])
+        most = max((ids.shape[1] for _, ids, *_ in parts), default=0)
+        ids, shares, may = (np.concatenate([_widened(part[n], most) for part in parts]) for n in (1, 2, 3))
+        arrays = row, np.concatenate([at for at, *_ in parts]), ids, shares.astype(np.float32), may
         return Chances(*map(torch.from_numpy, arrays))
 
     def _of_game(
@@ -86,8 +88,9 @@ class RandomMover:
         played: boards.MoveCodes,
         legal: boards.MoveCodes,
         n_legal: NDArray[np.int64],
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Places, ids and shares in one game, given the legal moves before each of its own (``fast.legal_moves``)."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Places, ids, shares and which are legal in one game, given the legal moves before each of its own
+        (``fast.legal_moves``)."""
         assert self.tokenizer.by_code
         table, _ = self.tokenizer.by_code
         position = np.repeat(np.arange(len(played)), n_legal)
@@ -98,16 +101,21 @@ class RandomMover:
         chance = fits * (share / options[position] + (1 - share) * (legal == played[position]))
         found = []
         for token in range(table.shape[1]):
-            ids, shares = np.zeros((2, len(played), n_legal.max(initial=0)))
+            ids, shares, may = np.zeros((3, len(played), n_legal.max(initial=0)))
             ids[position, column] = table[legal, token]
             shares[position, column] = chance
+            some = np.flatnonzero(fits)
+            if table.shape[1] > 1:  # where several moves begin alike
+                some = some[np.unique(position[some] << 32 | table[legal[some], token], return_index=True)[1]]
+            may[position[some], column[some]] = 1
             # A move that stands here has so many tokens.
             here = table[played, token] > 0
-            found.append((begins[here] + token, ids[here], shares[here]))
-            chance = chance * (table[legal, token] == table[played, token][position])
-        at, ids, shares = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+            found.append((begins[here] + token, ids[here], shares[here], may[here] > 0))
+            same = table[legal, token] == table[played, token][position]
+            chance, fits = chance * same, fits & same
+        at, ids, shares, may = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         order = np.argsort(at)
-        return at[order], ids[order].astype(np.int64), (shares / shares.sum(1, keepdims=True))[order]
+        return at[order], ids[order].astype(np.int64), (shares / shares.sum(1, keepdims=True))[order], may[order]
 
 
 def _goes_with_hint(

@@ -65,6 +65,7 @@ class TrainConfig:
         clip: largest norm of the gradient.
         strays: how likely a game is left at any ply for a random legal move, 0 to 1: the targets tell of every way to
             (``chances``), and in games of random legal moves of nothing else. 0: of the move played alone.
+        legality: weight of a second loss: minus the log of what the model gives all legal moves together.
         hints: share of the moves before which the moved piece is named, in a dataset prepared with ``--hints``.
         max_games: train on a seeded sample of so many games; 0: on all. Smaller samples of a seed lie in larger ones.
         patience: validations without a better one after which the rate is quartered, and the second time the
@@ -94,6 +95,7 @@ class TrainConfig:
     final: float = 0.01
     clip: float = 1.0
     strays: float = 0.0
+    legality: float = 0.0
     hints: float = 0.0
     max_games: int = 0
     patience: int = 0
@@ -250,6 +252,7 @@ def _check(recipe: Recipe) -> None:
         "decay",
         "final",
         "weight_decay",
+        "legality",
         "hints",
         "max_games",
         "patience",

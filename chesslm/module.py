@@ -5,7 +5,7 @@ is applied to 1,024 positions at a time, so that its logits (8 KB a position) st
 Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
 """
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -21,16 +21,31 @@ HEAD_POSITIONS = 1024
 COUNTERS = ("steps", "tokens", "games", "cuts", "minutes")
 
 
+class LossSum(NamedTuple):
+    """Losses of a batch of games in nats, summed over its tokens.
+
+    Attributes:
+        cross_entropy: scalar.
+        illegality: minus the log of what the tokens of all legal moves are given together, where those are known: the
+            semantic loss (Xu et al. 2018, definition 1) of "this move is legal"; scalar.
+        tokens: that are asked for.
+    """
+
+    cross_entropy: torch.Tensor
+    illegality: torch.Tensor
+    tokens: int
+
+
 def loss_sum(
     model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Tensor, expected: Chances | None = None
-) -> tuple[torch.Tensor, int]:
-    """Summed cross-entropy in nats of a batch of games, and the number of tokens it is over.
+) -> LossSum:
+    """The losses of a batch of games.
 
     Args:
         model: causal.
         ids_BT: the games.
         targets_BT: the same ids, ``NOT_ASKED`` where no loss is taken.
-        expected: distributions of which some targets are draws; the loss is taken over them instead.
+        expected: distributions of which some targets are draws; the cross-entropy is taken over them instead.
 
     Right padding under causal attention is exact without a mask; the cache is off because it would cost memory.
     """
@@ -41,16 +56,17 @@ def loss_sum(
         asked_BT[expected.row, expected.at - 1] = False
     hidden_ND, targets_N = hidden_BTD[asked_BT], targets_BT[:, 1:][asked_BT]
     head = cast(torch.nn.Module, model.get_output_embeddings())
-    total = hidden_ND.new_zeros((), dtype=torch.float32)
+    total = illegality = hidden_ND.new_zeros((), dtype=torch.float32)
     for hidden_CD, targets_C in zip(hidden_ND.split(HEAD_POSITIONS), targets_N.split(HEAD_POSITIONS), strict=True):
         total = total + F.cross_entropy(head(hidden_CD).float(), targets_C, reduction="sum")
     if expected:
         hidden_ND = hidden_BTD[expected.row, expected.at - 1]
-        parts = (each.split(HEAD_POSITIONS) for each in (hidden_ND, expected.ids, expected.shares))
-        for hidden_CD, ids_CK, shares_CK in zip(*parts, strict=True):
-            logs_CV = F.log_softmax(head(hidden_CD).float(), -1)
-            total = total - (logs_CV.gather(1, ids_CK) * shares_CK).sum()
-    return total, tokens
+        parts = (each.split(HEAD_POSITIONS) for each in (hidden_ND, expected.ids, expected.shares, expected.legal))
+        for hidden_CD, ids_CK, shares_CK, legal_CK in zip(*parts, strict=True):
+            logs_CK = F.log_softmax(head(hidden_CD).float(), -1).gather(1, ids_CK)
+            total = total - (logs_CK * shares_CK).sum()
+            illegality = illegality - logs_CK.masked_fill(~legal_CK, -torch.inf).logsumexp(-1).sum()
+    return LossSum(total, illegality, tokens)
 
 
 class ChessModule(L.LightningModule):
@@ -65,8 +81,8 @@ class ChessModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """The share of a part of a batch in the mean loss, in nats a token."""
-        total, _ = loss_sum(self.model, batch["ids"], batch["targets"], batch["expected"])
-        self.nats = float(total.detach()) + (0.0 if self._begins else self.nats)
+        loss = loss_sum(self.model, batch["ids"], batch["targets"], batch["expected"])
+        self.nats = float(loss.cross_entropy.detach()) + (0.0 if self._begins else self.nats)
         self._begins = batch["last"]
         whole = batch["whole"]
         if batch["last"]:
@@ -74,6 +90,7 @@ class ChessModule(L.LightningModule):
             self.tokens += whole["tokens"]
             self.games += whole["games"]
         # Lightning takes the mean of the parts, and that of the processes.
+        total = loss.cross_entropy + self.settings.legality * loss.illegality
         return total * self.settings.accumulate * self.trainer.world_size / whole["tokens"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
+from lightning import Trainer
 from random_games import random_game
 
 from chesslm import boards
 from chesslm.chances import RandomMover
-from chesslm.config import ModelConfig
+from chesslm.config import ModelConfig, TrainConfig
 from chesslm.errors import InputError
 from chesslm.generate import RANDOM_EVENT
 from chesslm.loader import GameBatches, cut_game, pad_rows, targets_of, without
 from chesslm.model import new_gpt2
-from chesslm.module import loss_sum
+from chesslm.module import ChessModule, loss_sum
 from chesslm.shards import open_dataset
 from chesslm.tokenizer import GameTokenizer, Role, get_tokenizer
 
@@ -30,7 +31,7 @@ def _written(tokenizer: GameTokenizer, codes: boards.MoveCodes) -> list[list[tup
     ][: len(codes)]
 
 
-@pytest.mark.parametrize("share", [1.0, 0.3])
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.0])
 @pytest.mark.parametrize("notation", ["uci-move", "uci-square"])
 def test_chances_are_shares_of_the_legal_moves_and_the_rest_of_the_one_played(notation: str, share: float) -> None:
     tokenizer = get_tokenizer(notation)
@@ -42,7 +43,8 @@ def test_chances_are_shares_of_the_legal_moves_and_the_rest_of_the_one_played(no
     assert chances.at.tolist() == np.flatnonzero(of_moves).tolist()
     starts = np.flatnonzero(game.role & Role.MOVE_BEGINS).tolist()
     legal = _written(tokenizer, codes)
-    for at, ids, shares in zip(chances.at.tolist(), chances.ids.tolist(), chances.shares.tolist(), strict=True):
+    lists = chances.at.tolist(), chances.ids.tolist(), chances.shares.tolist(), chances.legal.tolist()
+    for at, ids, shares, may in zip(*lists, strict=True):
         ply = int(game.ply[at])
         begun = tuple(game.ids[starts[ply] : at].tolist())
         open_to = [move for move in legal[ply] if move[: len(begun)] == begun]
@@ -56,8 +58,10 @@ def test_chances_are_shares_of_the_legal_moves_and_the_rest_of_the_one_played(no
         for token, chance in zip(ids, shares, strict=True):
             if chance:
                 found[token] += chance
-        assert found == pytest.approx(expected)
+        assert found == pytest.approx({token: chance for token, chance in expected.items() if chance})
         assert int(game.ids[at]) in found
+        # each of them once, however many moves begin with it
+        assert sorted(token for token, is_legal in zip(ids, may, strict=True) if is_legal) == sorted(expected)
 
 
 def test_after_a_hint_only_that_piece_moves() -> None:
@@ -96,9 +100,9 @@ def test_the_expected_loss_is_the_mean_over_what_may_be_drawn() -> None:
     def loss(game: boards.MoveCodes, expected: bool) -> float:
         tokens = tokenizer.encode(game)
         ids, targets = (torch.from_numpy(pad_rows([each])) for each in (tokens.ids, targets_of(tokens)))
-        total, asked = loss_sum(model, ids, targets, mover.chances([(0, tokens, 1.0)]) if expected else None)
-        assert asked == 2 * len(game)
-        return float(total.detach())
+        loss = loss_sum(model, ids, targets, mover.chances([(0, tokens, 1.0)]) if expected else None)
+        assert loss.tokens == 2 * len(game)
+        return float(loss.cross_entropy.detach())
 
     drawn = [np.append(played, code).astype(np.uint16) for code in boards.legal_codes(board)]
     before = loss(played, expected=False)
@@ -106,6 +110,40 @@ def test_the_expected_loss_is_the_mean_over_what_may_be_drawn() -> None:
     # The loss of the first token is the same for all; that of the second depends on the first that was drawn.
     expected = float(np.mean([loss(game, expected=True) for game in drawn])) - loss(played, expected=True)
     assert expected == pytest.approx(last, rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_illegality_is_the_surprise_that_some_legal_move_comes(share: float) -> None:
+    tokenizer = get_tokenizer("uci-move")
+    model = new_gpt2(ModelConfig(layers=1, width=16, heads=1), tokenizer, seed=0).eval()
+    codes = random_game(9, 30)
+    game = tokenizer.encode(codes)
+    ids, targets = (torch.from_numpy(pad_rows([each])) for each in (game.ids, targets_of(game)))
+    chances = RandomMover(tokenizer, share).chances([(0, game, share)])
+    with torch.inference_mode():
+        loss = loss_sum(model, ids, targets, chances)
+        chance = model(ids).logits[0].double().softmax(-1)
+    legal = _written(tokenizer, codes)
+    masses = [sum(float(chance[ply, token]) for (token,) in legal[ply]) for ply in range(len(codes))]
+    assert float(loss.illegality) == pytest.approx(-np.log(masses).sum(), rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_step_weighs_illegality_and_reports_the_cross_entropy() -> None:
+    tokenizer = get_tokenizer("uci-move")
+    model = new_gpt2(ModelConfig(layers=1, width=16, heads=1), tokenizer, seed=0).eval()
+    game = tokenizer.encode(random_game(9, 30))
+    ids, targets = (torch.from_numpy(pad_rows([each])) for each in (game.ids, targets_of(game)))
+    chances = RandomMover(tokenizer, 0.0).chances([(0, game, 0.0)])
+    plain, loss = loss_sum(model, ids, targets), loss_sum(model, ids, targets, chances)
+    assert float(loss.cross_entropy) == pytest.approx(float(plain.cross_entropy))
+    assert float(plain.illegality) == 0
+    module = ChessModule(model, TrainConfig(legality=2.0))
+    module.trainer = Trainer(accelerator="cpu", barebones=True)
+    whole = {"tokens": loss.tokens, "games": 1}
+    step = module.training_step({"ids": ids, "targets": targets, "expected": chances, "whole": whole, "last": True}, 0)
+    assert float(step) == pytest.approx(float(loss.cross_entropy + 2 * loss.illegality) / loss.tokens)
+    assert module.nats == pytest.approx(float(loss.cross_entropy))
 
 
 def test_games_of_the_random_mover_have_nothing_else(tmp_path: Path, cli: Cli) -> None:
@@ -136,5 +174,5 @@ def test_games_of_the_random_mover_have_nothing_else(tmp_path: Path, cli: Cli) -
 
 
 def test_notations_that_read_the_board_are_refused() -> None:
-    with pytest.raises(InputError, match=r"train\.strays"):
+    with pytest.raises(InputError, match=r"train\.legality"):
         RandomMover(get_tokenizer("pgn-char"), 0.5)

@@ -137,10 +137,11 @@ def test_no_game_sees_another(split: Split) -> None:
         for row, (game, own) in enumerate(zip(games, alone, strict=True)):
             torch.testing.assert_close(logits[row, : len(game)], own, rtol=1e-4, atol=1e-5)
         # and the loss of a batch is that of its games, whatever the chunks of the head
-        total, tokens = loss_sum(model, together, asked(games))
+        all_of_it = loss_sum(model, together, asked(games))
         single = [loss_sum(model, torch.from_numpy(pad_rows([game])), asked([game])) for game in games]
-        assert tokens == sum(n for _, n in single) == sum(len(game) - 1 for game in games)
-        assert float(total) == pytest.approx(sum(float(part) for part, _ in single), rel=1e-5)
+        assert all_of_it.tokens == sum(each.tokens for each in single) == sum(len(game) - 1 for game in games)
+        total = sum(float(each.cross_entropy) for each in single)
+        assert float(all_of_it.cross_entropy) == pytest.approx(total, rel=1e-5)
 
 
 def test_a_later_leg_takes_the_games_that_the_earlier_ones_did_not(split: Split) -> None:
