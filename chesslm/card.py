@@ -66,13 +66,15 @@ def model_card(about: dict[str, Any], measured: Mapping[str, Any] | None = None)
         "It follows games from the standard start position only, and cannot be given a position without its moves. "
         "It writes illegal moves at times, more often late in a game and far from the games it was trained on.",
     ]
-    shown, strays = "It was shown moves only, never a board.", about.get("recipe", {}).get("train", {}).get("strays")
-    if strays:
+    shown, train = "It was shown moves only, never a board.", about.get("recipe", {}).get("train", {})
+    if strays := train.get("strays"):
         shown = (
             "It was shown moves only, never a board; but its targets were all moves by which a game might have been "
             f"left for a random legal one (`train.strays = {strays:g}`)."
         )
         use[-1] += f" Of its likelihood a share of about {strays:g} is for legal moves at random, by design."
+    if legality := train.get("legality"):
+        shown += f" A loss told it how much it gave to moves that are not legal (`train.legality = {legality:g}`)."
     return _card(
         about,
         f"chess, chesslm, {notation}",

@@ -1,8 +1,9 @@
 """A model with its loss, optimizer and schedule, as Lightning trains it: batches in, a step at a time.
 
-Loss: mean cross-entropy in nats over all real tokens but <bos>, conditions and hints, each game seen alone. The head
-is applied to 1,024 positions at a time, so that its logits (8 KB a position) stay in the cache. Cost on two cores of a
-Zen 4 server: about 4,500 tokens a second at ``small`` (benchmarks/train.py).
+Loss: mean cross-entropy in nats over all real tokens but <bos>, conditions and hints, each game seen alone; beside it,
+where the recipe gives it a weight, a loss of what is given to moves that are not legal. The head is applied to 1,024
+positions at a time, so that its logits (8 KB a position) stay in the cache. Cost on two cores of a Zen 4 server: about
+4,500 tokens a second at ``small`` (benchmarks/train.py).
 """
 
 from typing import Any, NamedTuple, cast

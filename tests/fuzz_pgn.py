@@ -3,6 +3,7 @@
 import bz2
 import gzip
 from collections.abc import Generator, Iterator
+from itertools import islice
 
 import zstandard
 from fuzzing import instrumented, run
@@ -12,6 +13,10 @@ with instrumented():
 
     from chesslm.errors import InputError
     from chesslm.streams import Source
+
+
+CHUNKS, LONG = 4, 1 << 16
+"""How many chunks are looked at, and how much of each: 457 bytes that were found are 45 MB unpacked, and took 24 s."""
 
 
 class Given(Source):
@@ -30,8 +35,8 @@ def one(data: bytes) -> None:
     source = Given("x")
     source.data = data
     try:
-        for chunk in source.chunks():
-            check(chunk)
+        for chunk in islice(source.chunks(), CHUNKS):
+            check(chunk[:LONG])
     except InputError as error:
         assert "\n" not in str(error), error
 
