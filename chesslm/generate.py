@@ -119,15 +119,15 @@ def random_games(numbers: range, seed: int) -> list[str]:
 
 def random_opening(number: int, seed: int, plies: int) -> list[chess.Move]:
     """The first plies of the random game of that number; fewer if it is over before."""
-    return _play_at_random(number, seed, plies).board.move_stack
+    return _by_python_chess(number, seed, plies).board.move_stack
 
 
 def _random_game(number: int, seed: int) -> str:
-    played = play_at_random(_rng(seed, number), MAX_PLIES) or _play_at_random(number, seed, MAX_PLIES).played()
+    played = play_at_random(_rng(seed, number), MAX_PLIES) or _by_python_chess(number, seed, MAX_PLIES).played()
     return _pgn(number, RANDOM_EVENT, {"White": "Random", "Black": "Random"}, played)
 
 
-def _play_at_random(number: int, seed: int, plies: int) -> "Game":
+def _by_python_chess(number: int, seed: int, plies: int) -> "Game":
     rng = _rng(seed, number)
     game = Game()
     while len(game.words) < plies and not game.over():
