@@ -26,7 +26,7 @@ from transformers import GPT2LMHeadModel
 
 from chesslm import files
 from chesslm.attention import attention_for_training
-from chesslm.chances import RandomMover
+from chesslm.chances import random_mover
 from chesslm.config import Recipe, changed, read_recipe
 from chesslm.loader import GameBatches
 from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers, resolve_precision
@@ -60,7 +60,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
         split = data[kind].splits["train"]
         once = len(split) * shares[kind] * tokens / int(split.lengths.sum())
         games = round(once / idea.repeats) if idea.repeats > 1 else 0
-        mover = RandomMover(tokenizer, settings.strays) if settings.strays or settings.legality else None
+        mover = random_mover(tokenizer, settings)
         return iter(GameBatches(split, settings.batch_tokens, context, settings.seed, games=games, mover=mover))
 
     whole, openings = ({kind: batches(kind, length) for kind in KINDS} for length in (context, OPENING))
@@ -75,7 +75,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
             model.zero_grad()
             with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
                 loss = loss_sum(model, batch["ids"], batch["targets"], batch["expected"])
-            ((loss.cross_entropy + settings.legality * loss.illegality) / loss.tokens).backward()
+            (loss.weighed(settings.legality) / loss.tokens).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()
             seen[kind] += loss.tokens

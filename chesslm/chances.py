@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from chesslm import boards
+from chesslm.config import TrainConfig
 from chesslm.errors import InputError
 from chesslm.fast import legal_moves
 from chesslm.tokenizer import GameTokenizer, Role, TokenizedGame
@@ -101,21 +102,27 @@ class RandomMover:
         chance = fits * (share / options[position] + (1 - share) * (legal == played[position]))
         found = []
         for token in range(table.shape[1]):
-            ids, shares, may = np.zeros((3, len(played), n_legal.max(initial=0)))
+            ids, shares = np.zeros((2, len(played), n_legal.max(initial=0)))
+            may = np.zeros(ids.shape, bool)
             ids[position, column] = table[legal, token]
             shares[position, column] = chance
             some = np.flatnonzero(fits)
             if table.shape[1] > 1:  # where several moves begin alike
                 some = some[np.unique(position[some] << 32 | table[legal[some], token], return_index=True)[1]]
-            may[position[some], column[some]] = 1
+            may[position[some], column[some]] = True
             # A move that stands here has so many tokens.
             here = table[played, token] > 0
-            found.append((begins[here] + token, ids[here], shares[here], may[here] > 0))
+            found.append((begins[here] + token, ids[here], shares[here], may[here]))
             same = table[legal, token] == table[played, token][position]
             chance, fits = chance * same, fits & same
         at, ids, shares, may = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         order = np.argsort(at)
         return at[order], ids[order].astype(np.int64), (shares / shares.sum(1, keepdims=True))[order], may[order]
+
+
+def random_mover(tokenizer: GameTokenizer, train: TrainConfig) -> RandomMover | None:
+    """The one that a recipe asks for, if it does."""
+    return RandomMover(tokenizer, train.strays) if train.strays or train.legality else None
 
 
 def _goes_with_hint(

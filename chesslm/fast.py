@@ -79,9 +79,7 @@ def _legal_in(reader: Any, texts: list[str]) -> Iterator[tuple[boards.MoveCodes,
         codes = _codes(chunk.legal_move_from_squares, chunk.legal_move_to_squares, chunk.legal_move_promotions)
         ends = chunk.legal_move_offsets.astype(np.int64)
         # One number for position and code sorts five times as fast as two.
-        sorted_here = np.repeat(np.arange(len(ends) - 1) << 16, np.diff(ends)) | codes
-        sorted_here.sort()
-        codes = sorted_here.astype(np.uint16)
+        codes = np.sort(np.repeat(np.arange(len(ends) - 1) << 16, np.diff(ends)) | codes).astype(np.uint16)
         games = chunk.position_offsets.tolist()
         for valid, start, stop in zip(chunk.valid.tolist(), games, games[1:], strict=False):
             # The last position has no move behind it.

@@ -139,7 +139,7 @@ class GameBatches:
         return np.array([1.0 if event == RANDOM_EVENT else strays for event in events])
 
     def _expected(self, games: NDArray[np.int64], rows: list[TokenizedGame]) -> Chances | None:
-        """The chances of what stands in some games, if strays are asked for."""
+        """The chances of what stands in some games, if they are asked for."""
         if not self.mover or not rows:
             return None
         return self.mover.chances([(row, game, float(self._random[games[row]])) for row, game in enumerate(rows)])

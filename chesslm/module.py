@@ -36,6 +36,11 @@ class LossSum(NamedTuple):
     illegality: torch.Tensor
     tokens: int
 
+    def weighed(self, legality: float) -> torch.Tensor:
+        """What is minimised, given the weight of legality (``train.legality``)."""
+        # Without a weight nothing is passed back through it.
+        return self.cross_entropy + legality * self.illegality if legality else self.cross_entropy
+
 
 def loss_sum(
     model: PreTrainedModel, ids_BT: torch.Tensor, targets_BT: torch.Tensor, expected: Chances | None = None
@@ -91,8 +96,9 @@ class ChessModule(L.LightningModule):
             self.tokens += whole["tokens"]
             self.games += whole["games"]
         # Lightning takes the mean of the parts, and that of the processes.
-        total = loss.cross_entropy + self.settings.legality * loss.illegality
-        return total * self.settings.accumulate * self.trainer.world_size / whole["tokens"]
+        return (
+            loss.weighed(self.settings.legality) * self.settings.accumulate * self.trainer.world_size / whole["tokens"]
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's."""

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from chesslm import __version__, files
 from chesslm.attention import attention_for_training
-from chesslm.chances import RandomMover
+from chesslm.chances import random_mover
 from chesslm.config import Recipe
 from chesslm.errors import FailureError, InputError
 from chesslm.loader import GameBatches
@@ -223,7 +223,7 @@ def _fit(
         rank=trainer.global_rank,
         ranks=trainer.world_size,
         skip=before.steps,
-        mover=RandomMover(dataset.tokenizer, settings.strays) if settings.strays or settings.legality else None,
+        mover=random_mover(dataset.tokenizer, settings),
     )
     with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.

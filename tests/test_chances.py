@@ -20,7 +20,12 @@ from chesslm.loader import GameBatches, cut_game, pad_rows, targets_of, without
 from chesslm.model import new_gpt2
 from chesslm.module import ChessModule, loss_sum
 from chesslm.shards import open_dataset
-from chesslm.tokenizer import GameTokenizer, Role, get_tokenizer
+from chesslm.tokenizer import GameTokenizer, Role, TokenizedGame, get_tokenizer
+
+
+def _batch_of(game: TokenizedGame) -> tuple[torch.Tensor, torch.Tensor]:
+    """A game as a batch: ids and targets."""
+    return torch.from_numpy(pad_rows([game.ids])), torch.from_numpy(pad_rows([targets_of(game)]))
 
 
 def _written(tokenizer: GameTokenizer, codes: boards.MoveCodes) -> list[list[tuple[int, ...]]]:
@@ -99,10 +104,9 @@ def test_the_expected_loss_is_the_mean_over_what_may_be_drawn() -> None:
 
     def loss(game: boards.MoveCodes, expected: bool) -> float:
         tokens = tokenizer.encode(game)
-        ids, targets = (torch.from_numpy(pad_rows([each])) for each in (tokens.ids, targets_of(tokens)))
-        loss = loss_sum(model, ids, targets, mover.chances([(0, tokens, 1.0)]) if expected else None)
-        assert loss.tokens == 2 * len(game)
-        return float(loss.cross_entropy.detach())
+        found = loss_sum(model, *_batch_of(tokens), mover.chances([(0, tokens, 1.0)]) if expected else None)
+        assert found.tokens == 2 * len(game)
+        return float(found.cross_entropy.detach())
 
     drawn = [np.append(played, code).astype(np.uint16) for code in boards.legal_codes(board)]
     before = loss(played, expected=False)
@@ -118,7 +122,7 @@ def test_illegality_is_the_surprise_that_some_legal_move_comes(share: float) -> 
     model = new_gpt2(ModelConfig(layers=1, width=16, heads=1), tokenizer, seed=0).eval()
     codes = random_game(9, 30)
     game = tokenizer.encode(codes)
-    ids, targets = (torch.from_numpy(pad_rows([each])) for each in (game.ids, targets_of(game)))
+    ids, targets = _batch_of(game)
     chances = RandomMover(tokenizer, share).chances([(0, game, share)])
     with torch.inference_mode():
         loss = loss_sum(model, ids, targets, chances)
@@ -133,7 +137,7 @@ def test_a_step_weighs_illegality_and_reports_the_cross_entropy() -> None:
     tokenizer = get_tokenizer("uci-move")
     model = new_gpt2(ModelConfig(layers=1, width=16, heads=1), tokenizer, seed=0).eval()
     game = tokenizer.encode(random_game(9, 30))
-    ids, targets = (torch.from_numpy(pad_rows([each])) for each in (game.ids, targets_of(game)))
+    ids, targets = _batch_of(game)
     chances = RandomMover(tokenizer, 0.0).chances([(0, game, 0.0)])
     plain, loss = loss_sum(model, ids, targets), loss_sum(model, ids, targets, chances)
     assert float(loss.cross_entropy) == pytest.approx(float(plain.cross_entropy))
