@@ -60,7 +60,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
         split = data[kind].splits["train"]
         once = len(split) * shares[kind] * tokens / int(split.lengths.sum())
         games = round(once / idea.repeats) if idea.repeats > 1 else 0
-        mover = random_mover(tokenizer, settings)
+        mover = random_mover(data[kind], settings)
         return iter(GameBatches(split, settings.batch_tokens, context, settings.seed, games=games, mover=mover))
 
     whole, openings = ({kind: batches(kind, length) for kind in KINDS} for length in (context, OPENING))

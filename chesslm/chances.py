@@ -24,6 +24,7 @@ from chesslm import boards
 from chesslm.config import TrainConfig
 from chesslm.errors import InputError
 from chesslm.fast import legal_moves
+from chesslm.shards import Dataset
 from chesslm.tokenizer import GameTokenizer, Role, TokenizedGame
 
 
@@ -120,9 +121,9 @@ class RandomMover:
         return at[order], ids[order].astype(np.int64), (shares / shares.sum(1, keepdims=True))[order], may[order]
 
 
-def random_mover(tokenizer: GameTokenizer, train: TrainConfig) -> RandomMover | None:
-    """The one that a recipe asks for, if it does."""
-    return RandomMover(tokenizer, train.strays) if train.strays or train.legality else None
+def random_mover(dataset: Dataset, train: TrainConfig) -> RandomMover | None:
+    """The one that a recipe asks for, if it does; no other dataset needs to hold games."""
+    return RandomMover(dataset.tokenizer, train.strays) if train.strays or train.legality else None
 
 
 def _goes_with_hint(

@@ -223,7 +223,7 @@ def _fit(
         rank=trainer.global_rank,
         ranks=trainer.world_size,
         skip=before.steps,
-        mover=random_mover(dataset.tokenizer, settings),
+        mover=random_mover(dataset, settings),
     )
     with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.
