@@ -75,9 +75,14 @@ def move_types(types: list[int], code: int) -> None:
     if kind == chess.PAWN and (origin ^ target) & 7 and not types[target]:
         types[origin & 56 | target & 7] = 0
     elif kind == chess.KING and abs(origin - target) == 2:
-        types[origin | 7 if target > origin else origin & 56] = 0
+        types[castling_rook(origin, target)] = 0
         types[(origin + target) // 2] = chess.ROOK
     types[origin], types[target] = 0, code >> 12 or kind
+
+
+def castling_rook(origin: int, target: int) -> int:
+    """The square of the rook that castles with a king which goes from one square to another."""
+    return origin | 7 if target > origin else origin & 56
 
 
 def board_after(codes: Sequence[int] | MoveCodes) -> chess.Board:

@@ -160,7 +160,7 @@ def _move(code: int, kind: int) -> Any:
     """A move of a piece of that type as it has them."""
     origin, target = code & 63, code >> 6 & 63
     if kind == chess.KING and abs(origin - target) == 2:
-        target = origin | 7 if target > origin else origin & 56
+        target = boards.castling_rook(origin, target)
     generator = _generator()
     square, promotion = generator.Square.from_index, code >> 12
     return generator.Move(square(origin), square(target), generator.Piece.ALL[promotion - 1] if promotion else None)
