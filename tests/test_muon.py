@@ -8,11 +8,11 @@ from chesslm import muon
 SHAPES = [(24, 24), (24, 72), (96, 24)]
 
 
-def steps(kind: type[torch.optim.Muon]) -> list[torch.nn.Parameter]:
+def steps(kind: type[torch.optim.Muon], iterations: int = 5) -> list[torch.nn.Parameter]:
     """Matrices after three steps along the same gradients; one of them has none."""
     drawn = torch.Generator().manual_seed(1)
     matrices = [torch.nn.Parameter(torch.randn(shape, generator=drawn)) for shape in (*SHAPES, (8, 8))]
-    optimizer = kind([{"params": matrices, "lr": 0.02, "weight_decay": 0.1}])
+    optimizer = kind([{"params": matrices, "lr": 0.02, "weight_decay": 0.1, "ns_steps": iterations}])
     for _ in range(3):
         for matrix, shape in zip(matrices, SHAPES, strict=False):
             matrix.grad = torch.randn(shape, generator=drawn)
@@ -20,9 +20,10 @@ def steps(kind: type[torch.optim.Muon]) -> list[torch.nn.Parameter]:
     return matrices
 
 
-def test_in_bf16_it_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("iterations", [3, 5])
+def test_in_bf16_it_is_that_of_torch(monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
     monkeypatch.setattr(muon, "resolve_precision", lambda precision, device: torch.bfloat16)
-    for ours, theirs in zip(steps(muon.Muon), steps(torch.optim.Muon), strict=True):
+    for ours, theirs in zip(steps(muon.Muon, iterations), steps(torch.optim.Muon, iterations), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
