@@ -74,7 +74,7 @@ def make_optimizer(model: torch.nn.Module, train: TrainConfig, pieces: torch.Ten
             vectors.append(parameter)
         elif any(part in name for part in ("wte", "wpe", "lm_head", "embed")):
             embeddings.append(parameter)
-            if pieces is not None and "wpe" not in name:
+            if pieces is not None and "wpe" not in name and len(parameter) == len(pieces):
                 spelled.append(Spelled(parameter, pieces))
         else:
             matrices.append(parameter)

@@ -6,7 +6,7 @@ from torch import nn
 
 from chesslm.config import ModelConfig, TrainConfig
 from chesslm.model import new_gpt2
-from chesslm.optim import make_optimizer
+from chesslm.optim import Together, make_optimizer
 from chesslm.spelling import Spelled, pieces_of, spell
 from chesslm.tokenizer import get_tokenizer
 
@@ -95,3 +95,11 @@ def test_fresh_rows_are_alike_where_their_names_are() -> None:
     assert cosine("e2e4", "d7d5") == pytest.approx(0.0, abs=0.12)
     special = torch.from_numpy(MOVES.is_special)
     assert torch.equal(table[special], before[special])
+
+
+def test_a_table_that_was_padded_learns_alone() -> None:
+    """Other tools round the size of a vocabulary up: no row of it is told by its number then."""
+    model = new_gpt2(ModelConfig(layers=1, width=16, heads=2), MOVES, seed=1)
+    model.resize_token_embeddings(len(MOVES) + 8, mean_resizing=False)
+    optimizer = make_optimizer(model, TrainConfig(), pieces_of(MOVES))
+    assert isinstance(optimizer, Together) and not optimizer.spelled
