@@ -47,7 +47,8 @@ class Cell:
 
     Attributes:
         side: chesslm or usual.
-        minutes: of training, without what measuring takes.
+        minutes: of training. What looking at validation games takes in between counts for chesslm's recipe, and not
+            for the usual one; only runs that are watched look.
         seed: of weights and order.
     """
 
@@ -67,6 +68,8 @@ def run_chesslm(
     """Train by the recipe; what it took, and legality on validation games by minutes."""
     recipe = read_recipe(options.recipe)
     settings = {"max_minutes": cell.minutes, "seed": cell.seed, "val_games": options.val_games}
+    if cell.minutes != options.within:
+        settings["val_every"] = 0
     for key, value in settings.items():
         recipe = changed(recipe, f"train.{key}", value)
     train(options.ours, folder, recipe, device="cpu", quiet=True)
@@ -175,7 +178,10 @@ def main() -> None:
     seeds = range(1, options.seeds + 1)
     cells = [Cell(side, minutes, seed) for seed in seeds for minutes in options.minutes for side in SIDES]
     watched = [Cell(side, options.within, 1) for side in SIDES] if options.within else []
-    found = [(cell, kept(options.out / f"{cell.name}.json", partial(run, cell, options))) for cell in cells + watched]
+    found = [
+        (cell, kept(options.out / f"{cell.name}.json", partial(run, cell, options)))
+        for cell in dict.fromkeys(cells + watched)
+    ]
     print("\n" + "\n".join(legality_table([result for _, result in found if result])))
     for cell, result in found:
         if result and cell in watched:
