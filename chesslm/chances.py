@@ -99,8 +99,8 @@ class RandomMover:
         column = np.arange(len(legal)) - np.repeat(np.cumsum(n_legal) - n_legal, n_legal)
         begins = np.flatnonzero(game.role & int(Role.MOVE_BEGINS))
         fits = _goes_with_hint(game.role[begins - 1], played, legal, position)
-        options = np.bincount(position, fits, len(played))
-        chance = fits * (share / options[position] + (1 - share) * (legal == played[position]))
+        # Each of all legal moves is as likely as any; a hint then says which of them may still be.
+        chance = fits * (share / n_legal[position] + (1 - share) * (legal == played[position]))
         found = []
         for token in range(table.shape[1]):
             ids, shares = np.zeros((2, len(played), n_legal.max(initial=0)))
@@ -122,8 +122,16 @@ class RandomMover:
 
 
 def random_mover(dataset: Dataset, train: TrainConfig) -> RandomMover | None:
-    """The one that a recipe asks for, if it does; no other dataset needs to hold games."""
-    return RandomMover(dataset.tokenizer, train.strays) if train.strays or train.legality else None
+    """The one that a recipe asks for, if it does.
+
+    Raises:
+        InputError: it does, and the dataset holds no games, or in a notation for which there is none.
+    """
+    if not (train.strays or train.legality):
+        return None
+    if dataset.is_text:
+        raise InputError(f"train.strays and train.legality are for games, and {dataset.folder} holds text")
+    return RandomMover(dataset.tokenizer, train.strays)
 
 
 def _goes_with_hint(

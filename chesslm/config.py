@@ -242,9 +242,20 @@ def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
     return recipe
 
 
+def check_init(recipe: Recipe) -> None:
+    """Check that a recipe which says what to take of another model names one. Asked once it is complete: settings come
+    in any order.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not recipe.init.model and recipe.init != InitConfig():
+        raise InputError("settings of [init] say what to take of another model; name it with --init")
+
+
 def _check(recipe: Recipe) -> None:
     train = recipe.train
-    for name in ("learning_rate", "muon_learning_rate", "batch_tokens", "accumulate", "clip"):
+    for name in ("learning_rate", "muon_learning_rate", "batch_tokens", "accumulate", "clip", "val_games"):
         if not getattr(train, name) > 0:
             raise InputError(f"setting train.{name} must be above 0")
     for name in (
@@ -260,6 +271,7 @@ def _check(recipe: Recipe) -> None:
         "max_tokens",
         "max_minutes",
         "val_every",
+        "seed",
     ):
         if not getattr(train, name) >= 0:
             raise InputError(f"setting train.{name} must be 0 or more")
@@ -279,8 +291,10 @@ def _check(recipe: Recipe) -> None:
             raise InputError(f"setting init.{name} is one of {', '.join(known)}")
     if init.keep_layers < 0:
         raise InputError("setting init.keep_layers must be 0 or more")
-    if not init.model and init != InitConfig():
-        raise InputError("settings of [init] say what to take of another model; name it with --init")
     for name in ("layers", "width", "heads"):
         if getattr(recipe.model, name) < 1:
             raise InputError(f"setting model.{name} must be 1 or more")
+    if recipe.model.context < 0:
+        raise InputError("setting model.context must be 0 or more")
+    if not 0 <= recipe.model.dropout < 1:
+        raise InputError("setting model.dropout is a share, from 0 to below 1")

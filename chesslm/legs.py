@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chesslm import files
-from chesslm.config import Recipe
+from chesslm.config import InitConfig, Recipe
 from chesslm.errors import InputError
 from chesslm.ranks import find_ranks
 from chesslm.train import train
@@ -44,11 +44,14 @@ def train_recipe(
         ``out``.
 
     Raises:
-        InputError: as ``train`` does; and without ``resume``, if any leg is there already.
+        InputError: as ``train`` does; without ``resume``, if any leg is there already; and if there is a budget beside
+            the legs.
     """
     legs, options = recipe.train.legs, {**options, "devices": devices, "nodes": nodes}
     if not legs:
         return train(data, out, recipe, save_steps, resume, **options)
+    if recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes:
+        raise InputError("train.legs stands in place of a budget; --max-minutes and its like replace it")
     folders = [*(out.with_name(f"{out.name}-leg-{number}") for number in range(1, len(legs))), out]
     # A process beside the first one is started when that has made its folder.
     if not resume and find_ranks(devices, nodes).first:
@@ -60,7 +63,9 @@ def train_recipe(
     for number in range(done, len(legs)):
         # Held in all legs but the last one, in which it falls all the way.
         settings = replace(recipe.train, max_minutes=legs[number], decay=float(number == len(legs) - 1))
-        init = replace(recipe.init, model=str(folders[number - 1]), goes_on=True) if number else recipe.init
+        # What was taken of the model that the first leg started from is in the weights of that leg.
+        goes_on = InitConfig(str(folders[number - 1]), freeze=recipe.init.freeze, goes_on=True)
+        init = goes_on if number else recipe.init
         stopped = (folders[number] / "run" / "recipe.json").is_file()
         train(data, folders[number], replace(recipe, train=settings, init=init), save_steps, stopped, **options)
     return out

@@ -63,8 +63,8 @@ def is_finite(module: torch.nn.Module) -> bool:
     return all(bool(torch.isfinite(weights).all()) for weights in module.parameters())
 
 
-def open_events(run: RunFolder, logger: str) -> Any:
-    """What else takes the rows of the log.
+def writer_of(logger: str) -> Callable[[Path], Any] | None:
+    """What else takes the rows of the log, given a folder to write to.
 
     Raises:
         InputError: an unknown logger, or one that is not installed.
@@ -77,7 +77,7 @@ def open_events(run: RunFolder, logger: str) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise InputError("--logger tensorboard needs TensorBoard: pip install tensorboard") from None
-    return SummaryWriter(run.folder / "tensorboard")
+    return SummaryWriter
 
 
 def is_tracked(step: int) -> bool:
@@ -115,16 +115,17 @@ class Recorder(L.Callback):
         self.validation: dict[str, float] = {}
         self._best: dict[str, torch.Tensor] = {}
         self._worse = 0
-        self._asked_by: int | None = None
+        self.asked_by: int | None = None
         self.stopped_by: int | None = None
         self.trouble = ""
         self._since_log: dict[str, float] = dict.fromkeys(SUMS, 0.0)
         self._last: dict[str, float] = {}
         self._lowest, self._high = math.inf, 0
+        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: "ChessModule") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take over the signals, and the log where the run was stopped."""
-        self._handlers: dict[int, Any] = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         self._tick = self._began = self._saved = self._shown = time.monotonic()
         if trainer.is_global_zero:
             self.run.cut(trainer.global_step)
@@ -144,9 +145,9 @@ class Recorder(L.Callback):
         self._lowest, self._high = state_dict["lowest"], state_dict["high"]
 
     def _stop(self, signum: int, frame: Any) -> None:
-        if self._asked_by is not None:
+        if self.asked_by is not None:
             raise KeyboardInterrupt  # asked twice: do not even finish the step
-        self._asked_by = signum
+        self.asked_by = signum
 
     def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, trainer: L.Trainer, pl_module: "ChessModule", outputs: Any, batch: Any, batch_idx: int
@@ -195,7 +196,7 @@ class Recorder(L.Callback):
         self._since_log["seconds"] += now - self._began
         # What looks as if it diverged is no good state; nor are weights that are no numbers, whose loss comes next.
         due = now - self._saved > SAVE_SECONDS and not self._high and is_finite(module)
-        figures = [module.nats, (now - self._tick) / 60, float(self._asked_by or 0), float(due)]
+        figures = [module.nats, (now - self._tick) / 60, float(self.asked_by or 0), float(due)]
         self._tick = now
         if trainer.world_size > 1:
             if not trainer.is_global_zero:
@@ -309,8 +310,13 @@ class Recorder(L.Callback):
         line = " | ".join(parts)
         print(f"\r\033[K{line}" if live else line, end="\n" if final or not live else "", file=sys.stderr, flush=True)
 
-    def raise_if_stopped(self, out: Path, first: bool) -> None:
+    def raise_if_stopped(self, out: Path, first: bool, alone: bool) -> None:
         """Turn a run that did not reach its end into the exception that says so.
+
+        Args:
+            out: the checkpoint folder.
+            first: whether this is the first process.
+            alone: whether it is the only one, and this the only leg; then the command to go on with is known.
 
         Raises:
             DivergedError: the loss is not a number any more, or rises.
@@ -320,14 +326,15 @@ class Recorder(L.Callback):
         if not first and (self.trouble or self.stopped_by is not None):
             raise SystemExit(0)
         if self.trouble:
+            kept = f"the last good state is in {self.run.folder}; " if self.run.state.is_file() else ""
             raise DivergedError(
-                f"{self.trouble}; the last good state is in {self.run.folder}; "
-                "try a lower train.learning_rate or train.muon_learning_rate"
+                f"{self.trouble}; {kept}begin anew with a lower train.learning_rate or train.muon_learning_rate"
             )
         if self.stopped_by is not None:
-            print(
-                f"saved; go on with: chesslm train --data {self.dataset.folder} --out {out} --resume", file=sys.stderr
-            )
-            if self.stopped_by == signal.SIGTERM:
-                raise SystemExit(128 + signal.SIGTERM)
-            raise KeyboardInterrupt
+            command = f"chesslm train --data {self.dataset.folder} --out {out}" if alone else "the same command and"
+            print(f"saved; go on with: {command} --resume", file=sys.stderr)
+            raise self.ended_by(self.stopped_by)
+
+    def ended_by(self, signum: int) -> BaseException:
+        """What a command ends with that a signal stopped."""
+        return SystemExit(128 + signum) if signum == signal.SIGTERM else KeyboardInterrupt()

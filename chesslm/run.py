@@ -5,7 +5,7 @@ See chesslm/train.py for the files, chesslm/recorder.py for what writes them.
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from chesslm import files
@@ -82,6 +82,31 @@ class RunFolder:
         if run.state.is_file() and not _is_whole(run.state):
             raise InputError(f"{run.state}: damaged, by its checksums; copy it again, or begin the run anew")
         return run
+
+    def check_settings(self, asked: Recipe, save_steps: str | None) -> None:
+        """Refuse to go on with other settings than the run's own; what is left at its default asks for nothing.
+
+        Raises:
+            InputError: a setting differs.
+        """
+        if save_steps not in (None, self.save_steps):
+            raise InputError(
+                f"{self.folder.parent}: this run was begun with --save-steps {self.save_steps}; leave it out"
+            )
+        for section in fields(asked):
+            mine, own = getattr(asked, section.name), getattr(self.recipe, section.name)
+            for name, value in asdict(mine).items():
+                had = getattr(own, name)
+                # The shape of a model that is started from is its own; later legs are plans, which may change.
+                if (section.name == "model" and self.recipe.init.model) or name == "legs":
+                    continue
+                if name == "model":
+                    value, had = Path(value).name, Path(had).name
+                if value != getattr(type(mine)(), name) and value != had:
+                    raise InputError(
+                        f"{self.folder.parent}: this run was begun with {section.name}.{name} = {had}, not {value}; "
+                        "leave it out to go on, or begin another run"
+                    )
 
     @property
     def state(self) -> Path:

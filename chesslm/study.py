@@ -165,6 +165,7 @@ def _arm(path: Path, name: str, values: dict[str, Any], recipe: Recipe, about: d
             if (section, key) == ("init", "model"):
                 value = _model(path, name, str(value))
             recipe = config.changed(recipe, f"{section}.{key}", value)
+    config.check_init(recipe)
     lists = {key: values.get(key, about[key]) for key in LISTS}
     for key, each in lists.items():
         kind = int | float if LISTS[key] is float else int

@@ -29,8 +29,8 @@ from transformers import PreTrainedModel
 
 from chesslm import __version__, files
 from chesslm.attention import attention_for_training
-from chesslm.chances import random_mover
-from chesslm.config import Recipe
+from chesslm.chances import RandomMover, random_mover
+from chesslm.config import Recipe, check_init
 from chesslm.errors import FailureError, InputError
 from chesslm.loader import GameBatches
 from chesslm.model import (
@@ -44,7 +44,7 @@ from chesslm.model import (
 from chesslm.module import ChessModule
 from chesslm.provenance import Before, before_this_leg, describe, revision
 from chesslm.ranks import Ranks, find_ranks
-from chesslm.recorder import Recorder, measure_of, open_events, track_of
+from chesslm.recorder import Recorder, measure_of, track_of, writer_of
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset, open_dataset
 from chesslm.spelling import pieces_of
@@ -69,7 +69,8 @@ def train(
     Args:
         data: a dataset folder.
         out: the checkpoint folder to make; with ``resume`` the one whose run goes on.
-        recipe: shape or model to start from, optimizer, budget; with ``resume`` it is the run's own instead.
+        recipe: shape or model to start from, optimizer, budget; with ``resume`` it is the run's own, and may be left
+            at its defaults.
         save_steps: keep a checkpoint every N steps, or at powers of two ("log2").
         resume: go on from ``out/run``.
         device: auto, cpu, cuda or mps.
@@ -82,7 +83,7 @@ def train(
         ``out``.
 
     Raises:
-        InputError: no dataset, no budget, an output folder that exists, nothing to resume.
+        InputError: no dataset, no budget, an output folder that exists, nothing to resume, or not with these settings.
         FailureError: the loss is no longer a number, or the disk is full.
     """
     dataset = open_dataset(data)
@@ -91,13 +92,19 @@ def train(
         _ = dataset.splits[split]
     where, ranks = resolve_device(device), find_ranks(devices, nodes)
     kept = RunFolder.reopen(out, dataset.sha256) if resume else None
-    recipe = kept.recipe if kept else recipe
+    if kept:
+        kept.check_settings(recipe, save_steps)
+        recipe = kept.recipe
+    check_init(recipe)
     if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
         raise InputError("no budget: give --max-minutes, --max-tokens or --max-steps")
     precision = resolve_precision(recipe.train.precision, where)
     # It would say so itself at the first step, in a hundred lines.
     if recipe.train.compile and where.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise InputError("train.compile needs a C++ compiler: install g++, or name one in CXX")
+    if where.type == "cuda" and devices > torch.cuda.device_count():
+        raise InputError(f"--devices {devices}, but there are {torch.cuda.device_count()} here")
+    mover, writer = random_mover(dataset, recipe.train), writer_of(logger)
     tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
         raise InputError("train.hints is set, but the dataset has none; prepare it with --hints")
@@ -134,11 +141,12 @@ def train(
     code = revision()  # now: the files may change while the run goes on
 
     measures = (measure_of(dataset, recipe.train), track_of(dataset, recipe.train)) if first else (None, None)
-    recorder = Recorder(run, dataset, *measures, autocast, keep, quiet, open_events(run, logger) if first else None)
+    events = writer(run.folder / "tensorboard") if writer and first else None
+    recorder = Recorder(run, dataset, *measures, autocast, keep, quiet, events)
     with files.alone_in(run.folder, out) if first else nullcontext():
         if not _already_done(module, run, recorder):
-            _fit(module, run, recorder, dataset, where, precision, ranks, before)
-            recorder.raise_if_stopped(out, first)
+            _fit(module, run, recorder, dataset, mover, where, precision, ranks, before)
+            recorder.raise_if_stopped(out, first, alone=ranks.total == 1 and not recipe.train.legs)
         if first and run.tracked:
             with files.atomic(out / run.tracked.path.name) as path:
                 shutil.copyfile(run.tracked.path, path)
@@ -182,6 +190,7 @@ def _fit(
     run: RunFolder,
     recorder: Recorder,
     dataset: Dataset,
+    mover: RandomMover | None,
     where: torch.device,
     precision: torch.dtype,
     ranks: Ranks,
@@ -223,7 +232,7 @@ def _fit(
         rank=trainer.global_rank,
         ranks=trainer.world_size,
         skip=before.steps,
-        mover=random_mover(dataset, settings),
+        mover=mover,
     )
     with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.
@@ -240,4 +249,9 @@ def _fit(
         except RuntimeError as error:
             if ranks.total > 1 and ("gloo" in str(error) or "NCCL" in str(error)):
                 raise FailureError(f"one of the {ranks.total} processes died; go on with --resume") from error
+            raise
+        except SystemExit:
+            # Lightning's end of a run that is stopped twice.
+            if recorder.asked_by is not None:
+                raise recorder.ended_by(recorder.asked_by) from None
             raise

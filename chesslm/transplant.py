@@ -67,7 +67,9 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
     """
     source, source_tokenizer = load_source(init.model)
     config = copy.deepcopy(source.config)
-    layers, positions = int(config.num_hidden_layers), int(config.max_position_embeddings)
+    layers, positions = int(config.num_hidden_layers), getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        raise InputError(f"{init.model}: {config.model_type} has no positions that a context could be cut to")
     if init.keep_layers > layers:
         raise InputError(f"--keep-layers {init.keep_layers}, but {init.model} has {layers}")
     context = shape.context or tokenizer.context

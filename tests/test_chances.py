@@ -83,6 +83,18 @@ def test_after_a_hint_only_that_piece_moves() -> None:
     assert squares[2] == {*(f"{file}7" for file in "abcdefgh"), "b8", "g8"}
 
 
+def test_a_hint_says_nothing_of_whether_the_game_was_left() -> None:
+    """20 legal moves, of which a knight has four: each is drawn by 0.5 / 20, and the one played by 0.5 more."""
+    tokenizer = get_tokenizer("uci-square")
+    game = tokenizer.encode(boards.to_codes([chess.Move.from_uci("g1f3")]), hints=True)
+    chances = RandomMover(tokenizer, 0.5).chances([(0, game, 0.5)])
+    found = Counter[str]()
+    for token, share in zip(chances.ids[0].tolist(), chances.shares[0].tolist(), strict=True):
+        found[tokenizer.tokens[token]] += share
+    assert found["g1"] == pytest.approx((0.5 + 2 * 0.025) / (0.5 + 4 * 0.025))
+    assert found["b1"] == pytest.approx(2 * 0.025 / (0.5 + 4 * 0.025))
+
+
 def test_a_game_may_be_cut() -> None:
     tokenizer = get_tokenizer("uci-move")
     whole = tokenizer.encode(random_game(5, 60))

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from chesslm.card import model_card
-from chesslm.config import SIZES, ModelConfig, Recipe, TrainConfig, changed, read_recipe, with_settings, with_size
+from chesslm.config import (
+    SIZES,
+    ModelConfig,
+    Recipe,
+    TrainConfig,
+    changed,
+    check_init,
+    read_recipe,
+    with_settings,
+    with_size,
+)
 from chesslm.errors import InputError
 from chesslm.study import read_study
 
@@ -71,6 +81,14 @@ def test_an_empty_recipe_is_the_default(tmp_path: Path):
     assert read_recipe(path) == Recipe()
 
 
+def test_what_is_taken_of_a_model_may_be_said_before_it_is_named(tmp_path: Path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("[init]\nkeep_layers = 2\nmodel = 'some'")
+    check_init(read_recipe(path))
+    with pytest.raises(InputError, match="name it with --init"):
+        check_init(with_settings(Recipe(), ["init.shuffle=true"]))
+
+
 def test_a_recipe_survives_its_own_writing(tmp_path: Path):
     recipe = with_settings(with_size(Recipe(), "base"), ["train.seed=7", "train.clip=0.5", "train.precision=fp32"])
     lines = []
@@ -98,6 +116,9 @@ def test_a_recipe_survives_its_own_writing(tmp_path: Path):
         ("[train]\nlearning_rate = 0", "setting train.learning_rate must be above 0"),
         ("[train]\nlearning_rate = nan", "setting train.learning_rate must be above 0"),
         ("[train]\nmax_minutes = -1", "setting train.max_minutes must be 0 or more"),
+        ("[train]\nval_games = 0", "setting train.val_games must be above 0"),
+        ("[model]\ncontext = -5", "setting model.context must be 0 or more"),
+        ("[model]\ndropout = 1.5", "setting model.dropout is a share"),
         ("[train", r"recipe.toml: not TOML"),
     ],
 )

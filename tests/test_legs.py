@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from test_train import RECIPE, SETTINGS, rows, start, wait_for
 
-from chesslm.config import changed
+from chesslm import legs
+from chesslm.config import InitConfig, changed
 from chesslm.errors import InputError
 from chesslm.legs import train_recipe
 from chesslm.model import load_weights
@@ -81,6 +82,19 @@ def test_a_checkpoint_alone_is_enough_to_go_on(tiny_dataset: Path, tmp_path: Pat
     assert not torch.equal(
         next(iter(start_weights.values())), next(iter(load_weights(tmp_path / "model").state_dict().values()))
     )
+
+
+def test_later_legs_take_nothing_away_again(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that were shuffled for the first leg are not shuffled again for the second."""
+    begun: list[InitConfig] = []
+    monkeypatch.setattr(legs, "train", lambda data, out, recipe, *rest, **options: begun.append(recipe.init))
+    first = InitConfig("some", keep_layers=2, freeze="embeddings", shuffle=True)
+    train_recipe(tiny_dataset, tmp_path / "model", replace(LEGS, init=first))
+    assert begun[0] == first
+    later = [InitConfig(str(tmp_path / f"model-leg-{n}"), freeze="embeddings", goes_on=True) for n in (1, 2)]
+    assert begun[1:] == later
 
 
 @pytest.mark.parametrize("key", ["train.seed", "train.batch_tokens"])

@@ -119,6 +119,16 @@ def test_a_model_learns_prose(model: Path) -> None:
         load_model(str(model))
 
 
+def test_chances_are_for_games(tmp_path: Path, dataset: Path, cli: Cli) -> None:
+    asked = ["--max-steps", "1", "--set", "train.strays=0.5"]
+    ended = cli("train", "--data", dataset, "--out", tmp_path / "m", *asked)
+    assert (ended.code, ended.err.count("\n")) == (
+        2,
+        1,
+    ) and "train.strays and train.legality are for games" in ended.err
+    assert not (tmp_path / "m").exists()
+
+
 def test_its_tokens_serve_other_prose(tmp_path: Path, dataset: Path, model: Path) -> None:
     book = [str(dataset.parent / "book.txt")]
     again = prepare_text(book, tmp_path / "more", tokenizer_of=str(model), val=0.2, test=0.2, quiet=True)

@@ -159,6 +159,20 @@ def test_a_signal_saves_and_says_how_to_go_on(tiny_dataset: Path, tmp_path: Path
     assert not (out / "chesslm.json").exists()
 
 
+def test_asked_twice_it_does_not_finish_the_step(tiny_dataset: Path, tmp_path: Path) -> None:
+    """All games are one batch, so that a step takes seconds; what is followed is measured before it."""
+    out = tmp_path / "out"
+    options = ["--max-steps", "3", "--size", "tiny", "--set", "train.batch_tokens=2000000", "--track", "sinks"]
+    with start(tiny_dataset, out, *options, "--quiet") as process:
+        wait_for(out / "run" / "sinks.csv", process)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 143 and said == "", said
+    assert not (out / "run" / "last.ckpt").exists()
+
+
 def test_killed_before_the_checkpoint_was_whole(tiny_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train(tiny_dataset, out, RECIPE, device="cpu", quiet=True)
@@ -238,6 +252,9 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_state(tiny_dat
         (["--max-steps", "5", "--device", "tpu"], "unknown device"),
         (["--max-steps", "5", "--precision", "int4"], "precision"),
         (["--max-steps", "5", "--track", "holes"], "--track"),
+        (["--max-steps", "5", "--logger", "wandb"], "--logger is tensorboard"),
+        (["--max-steps", "5", "--seed", "-1"], "train.seed must be 0 or more"),
+        (["--set", "train.legs=1,1", "--set", "train.max_minutes=1"], "in place of a budget"),
         (["--resume"], "no run to resume"),
     ],
 )
@@ -246,6 +263,34 @@ def test_bad_usage(cli: Cli, tiny_dataset: Path, tmp_path: Path, arguments: list
     assert ended.code == 2
     assert ended.err.count("\n") == 1 and says in ended.err
     assert not (tmp_path / "out").exists()
+
+
+def test_chances_are_refused_before_a_folder_is_made(
+    cli: Cli, tiny_datasets: Mapping[str, Path], tmp_path: Path
+) -> None:
+    data = tiny_datasets["san"]
+    ended = cli("train", "--data", data, "--out", tmp_path / "m", "--max-steps", "1", "--set", "train.legality=1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "need a notation such as" in ended.err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "train.learning_rate=1e-4"], "begun with train.learning_rate = 0.01, not 0.0001"),
+        (["--max-steps", "7"], "begun with train.max_steps = 5, not 7"),
+        (["--size", "base"], "begun with model.layers = 1, not 10"),
+        (["--save-steps", "3"], "begun with --save-steps log2"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings(
+    cli: Cli, tiny_dataset: Path, tmp_path: Path, options: list[str], says: str
+) -> None:
+    recipe = replace(Recipe(), model=replace(RECIPE.model, layers=1))
+    recipe = replace(recipe, train=replace(recipe.train, learning_rate=0.01, max_steps=5))
+    RunFolder(tmp_path / "out" / "run", recipe, "log2").create(open_dataset(tiny_dataset).sha256)
+    ended = cli("train", "--data", tiny_dataset, "--out", tmp_path / "out", "--resume", *options)
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and says in ended.err
 
 
 def test_bad_folders(cli: Cli, tiny_datasets: Mapping[str, Path], tmp_path: Path) -> None:
