@@ -62,7 +62,7 @@ for command in (data_commands.prepare, data_commands.generate):
 def train(
     data: Annotated[Path, typer.Option(help="A dataset folder from chesslm prepare.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make; run/ in it holds log and resume state.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML with [model], [train] and [init].")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML with [model], [train] and [init]: docs/recipes.md.")] = None,
     size: Annotated[str | None, typer.Option(help="tiny, small, base or gpt2.")] = None,
     init: Annotated[
         str | None, typer.Option(help="Start from this model: a folder, hub id or GGUF file, of chess or of text.")
@@ -80,7 +80,7 @@ def train(
         typer.Option(help="Log at log-spaced steps: sinks, the loss by class of token; target, that of pairs."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. train.seed=2.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes that share each batch, one a device.")] = 1,
@@ -127,7 +127,12 @@ def evaluate(
     prompts: Annotated[Path | None, typer.Option(help="Square prompts as JSON lines, for squares.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="Pairs as JSON lines, for translation.")] = None,
     engine: Annotated[str | None, typer.Option(help="UCI engine that finds puzzles, e.g. stockfish.")] = None,
-    limit: Annotated[int, typer.Option(help="Use at most so many games, a seeded sample.")] = 500,
+    limit: Annotated[
+        int,
+        typer.Option(
+            help="Use at most so many games, a seeded sample; rules, mate-in-one and puzzles look in up to 5,000."
+        ),
+    ] = 500,
     data: Annotated[
         Path | None, typer.Option(help="Dataset folder of the training games, for baselines.  [default: --games]")
     ] = None,
@@ -164,7 +169,7 @@ app.command()(inside.probe)
 
 @app.command()
 def transfer(
-    study: Annotated[Path, typer.Argument(help="TOML with [study], [model], [train] and [arms.NAME]; see docs.")],
+    study: Annotated[Path, typer.Argument(help="TOML with [study] and [arms.NAME]: docs/recipes.md.")],
     out: Annotated[Path, typer.Option(help="Folder for cells and study.json; a study that was stopped goes on.")],
     workers: Annotated[int, typer.Option(help="Cells trained at a time; 0: one a core.")] = 0,
     executor: Cluster = None,

@@ -1,6 +1,7 @@
 """Recipes: strict keys, types and ranges; what is not set keeps its default."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from chesslm.config import (
     with_size,
 )
 from chesslm.errors import InputError
-from chesslm.study import read_study
+from chesslm.study import PLAIN, read_study
 
 
 def test_a_recipe_is_read_from_toml(tmp_path: Path):
@@ -87,6 +88,18 @@ def test_what_is_taken_of_a_model_may_be_said_before_it_is_named(tmp_path: Path)
     check_init(read_recipe(path))
     with pytest.raises(InputError, match="name it with --init"):
         check_init(with_settings(Recipe(), ["init.shuffle=true"]))
+
+
+@pytest.mark.parametrize("section", ["model", "train", "init"])
+def test_every_setting_is_documented_with_its_default(section: str):
+    text = (ROOT / "docs" / "recipes.md").read_text().split(f"\n## `[{section}]`\n")[1].split("\n## ")[0]
+    shown = {key: json.loads(value) for key, value in re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE)}
+    assert shown == json.loads(json.dumps(Recipe().as_dict()[section]))
+
+
+def test_every_key_of_a_study_is_documented():
+    text = (ROOT / "docs" / "recipes.md").read_text().split("| `[study]` |")[1]
+    assert {key for key in PLAIN if f"\n| `{key}` | " in text} == set(PLAIN)
 
 
 def test_a_recipe_survives_its_own_writing(tmp_path: Path):

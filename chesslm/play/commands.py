@@ -13,7 +13,7 @@ def play(
     model: Model = None,
     color: Annotated[str, typer.Option(help="Your colour: white, black or random.")] = "white",
     temperature: Annotated[float, typer.Option(help="0 plays the likeliest move; 1 as often as in its games.")] = 0.0,
-    policy: Annotated[str, typer.Option(help="When its choice is illegal: mask or retry.")] = "mask",
+    policy: Annotated[str, typer.Option(help="If its choice is illegal: mask, or retry (temperature > 0).")] = "mask",
     elo: Annotated[int | None, typer.Option(help="Rating of both sides, for a model told ratings in training.")] = None,
     white_elo: Annotated[int | None, typer.Option(help="Rating of White alone.")] = None,
     black_elo: Annotated[int | None, typer.Option(help="Rating of Black alone.")] = None,
@@ -55,7 +55,7 @@ def match(
     out: Annotated[Path, typer.Option(help="The PGN; a match that was stopped goes on.")],
     games: Annotated[int, typer.Option(help="Against each opponent, two from each opening.")] = 100,
     policy: Annotated[
-        str, typer.Option(help="When a model's choice is illegal: mask, retry, or strict, which loses.")
+        str, typer.Option(help="If a model's choice is illegal: mask, retry (temperature > 0), or strict, which loses.")
     ] = "mask",
     temperature: Annotated[float, typer.Option(help="Of models; 0 plays the likeliest move.")] = 0.0,
     openings: Annotated[
