@@ -6,7 +6,7 @@ import typer
 
 from chesslm.errors import InputError
 
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only results and errors.")]
 Workers = Annotated[int, typer.Option(help="Processes; 0: one a core.")]
 Cluster = Annotated[str | None, typer.Option("--executor", help="Work on a Dask cluster instead: dask://HOST:PORT.")]

@@ -1,5 +1,6 @@
 """Matches with real engines, some of which hang, die or cheat, and with real kills in the middle."""
 
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,9 +16,11 @@ from test_uci import checkpoint
 
 from chesslm import boards
 from chesslm.bundled import bundled
+from chesslm.errors import InputError
+from chesslm.play.choice import Style
 from chesslm.play.match import match
-from chesslm.play.record import ladder_table, pair_scores
-from chesslm.play.sides import engine_spec
+from chesslm.play.record import Played, Record, ladder_table, pair_scores
+from chesslm.play.sides import engine_spec, side
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAST = "stockfish:nodes=1"
@@ -187,12 +190,40 @@ def test_a_ladder_from_several_matches(cli: Cli, fresh: Path, tmp_path: Path) ->
         assert (ended.code, ended.out) == (2, "") and says in ended.err
 
 
+def test_games_count_once_and_whoever_was_named_first(tmp_path: Path) -> None:
+    """A copy of a file adds nothing; a match the other way round, with the same openings, does."""
+
+    def record(name: str, one: str, other: str, results: tuple[str, str]) -> Path:
+        kept = Record(tmp_path / name, "seed 1")
+        for number, result in enumerate(results, 1):
+            players = (one, other) if number == 1 else (other, one)
+            kept.add(Played(chess.Board(), f"1.{number}", players, 0, ("0 of 1", "0 of 1"), result, "normal"))
+        return tmp_path / name
+
+    there, back = record("a.pgn", "m", "random", ("1-0", "1/2-1/2")), record("b.pgn", "random", "m", ("0-1", "1/2-1/2"))
+    copy = Path(shutil.copy(there, tmp_path / "copy.pgn"))
+    once, twice = ladder_table([there], "random"), ladder_table([there, back], "random")
+    assert ladder_table([there, copy], "random") == once and "| random | 2 | 0 |" in once
+    assert "| random | 4 | 0 |" in twice
+    assert Record(back, "seed 1").of("m", "random") == [] and len(Record(back, "seed 1").of("random", "m")) == 2
+    # Half a game, as a kill leaves it, is passed over.
+    with there.open("a") as file:
+        file.write('[Event "chesslm match"]\n[Site "?"]\n')
+    assert ladder_table([there], "random") == once
+
+
 def test_pairs_that_are_not_whole_do_not_count() -> None:
     def game(number: str, white: str, black: str, result: str) -> dict[str, str]:
         return {"Round": number, "White": white, "Black": black, "Result": result}
 
     games = [game("1.1", "a", "b", "1-0"), game("1.2", "b", "a", "1/2-1/2"), game("2.2", "b", "a", "0-1")]
     assert pair_scores(games, "a") == [0.75] and pair_scores(games, "b") == [0.25]
+
+
+@pytest.mark.parametrize("spec", ["engines/none:nodes=10", "./none:nodes=10", "none uci checkpoints/chesslm-small"])
+def test_a_command_with_a_slash_is_an_engine(spec: str) -> None:
+    with pytest.raises(InputError, match=r"uci:.*: no such command"):
+        side(spec, Style(), False, 1)
 
 
 def test_engines_are_told_apart_by_what_they_are_limited_to() -> None:

@@ -23,11 +23,11 @@ from chesslm.conditions import Headers
 from chesslm.config import ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel, load_model, new_gpt2, save_checkpoint
-from chesslm.play.choice import POLICY_SAYS, Candidate, Choice, Player, explained
-from chesslm.play.game import Game
+from chesslm.play.choice import POLICY_SAYS, Candidate, Choice, Player, Style, explained
+from chesslm.play.game import Clock, Game
 from chesslm.play.player import ModelPlayer, RandomPlayer
 from chesslm.play.screen import View, board_lines, new_console, read_move
-from chesslm.play.terminal import reader, run_game
+from chesslm.play.terminal import answer, play, reader, run_game
 from chesslm.tokenizer import get_tokenizer
 
 
@@ -407,6 +407,23 @@ def test_every_legal_move_is_read_in_san_and_uci() -> None:
 
 
 # Ratings
+
+
+def test_an_opening_adds_no_time(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    games: list[Game] = []
+    monkeypatch.setattr("chesslm.play.terminal.run_game", lambda game, *rest: games.append(game))
+    play(str(folders["uci-move"]), Style(), opening="e4 c5", clock="5+3")
+    (game,) = games
+    assert game.board.ply() == 2 and game.clock and set(game.clock.left.values()) == {300.0}
+
+
+def test_a_move_that_comes_too_late_is_not_played() -> None:
+    """The increment would have paid for it."""
+    game, screen = Game(RandomPlayer(), chess.BLACK, clock=Clock(60.0, 3.0)), io.StringIO()
+    assert game.clock
+    game.clock.left[chess.WHITE] = 0.0
+    answer(game, View(Console(file=screen)))
+    assert game.board.ply() == 0 and game.ending() == ("White's time is up", "0-1")
 
 
 def test_a_model_that_knows_ratings_is_told_them(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,8 +233,11 @@ def test_its_own_page_is_answered_by_every_name(server: Server) -> None:
 
 
 def test_who_may_call_it() -> None:
-    assert names_of("127.0.0.1", 80) == {"127.0.0.1:80", "localhost:80", "[::1]:80"}
-    assert names_of("0.0.0.0", 80) > names_of("127.0.0.1", 80)
+    assert names_of("127.0.0.1", 8000) == {"127.0.0.1:8000", "localhost:8000", "[::1]:8000"}
+    assert names_of("0.0.0.0", 8000) > names_of("127.0.0.1", 8000)
+    # Browsers leave out the port of HTTP, and capitals.
+    assert names_of("127.0.0.1", 80) > {"127.0.0.1", "localhost", "[::1]", "127.0.0.1:80"}
+    assert "mylaptop:8000" in names_of("MyLaptop", 8000)
 
 
 def test_long_bodies_are_refused_and_other_paths_lead_nowhere(server: Server) -> None:
@@ -270,6 +273,7 @@ def test_bad_usage(cli: Cli, server: Server, folder: Path, tmp_path: Path) -> No
     for arguments, says in (
         ((folder, "--port", server.port), "in use"),
         ((folder, "--host", "300.1.1.1"), "300.1.1.1"),
+        ((folder, "--host", ".local"), "no name that a host can have"),
         ((tmp_path / "none",), "no such folder"),
     ):
         ended = cli("serve", *arguments)

@@ -23,7 +23,8 @@ def play(
     blindfold: Annotated[bool, typer.Option("--blindfold", help="Hide the pieces.")] = False,
     notation: NotationName = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of a random colour or opening and of draws; by default another each time.")
+        int | None,
+        typer.Option(min=0, help="Of a random colour or opening and of draws; by default another each time."),
     ] = None,
     device: Device = "auto",
 ) -> None:

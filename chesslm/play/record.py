@@ -21,6 +21,9 @@ ENDS = tuple(f"{result}\n\n" for result in SCORES)
 TITLES = ("against", "games", "won", "drawn", "lost", "score", "Elo", "stronger", "illegal choices", "failed")
 """Stronger: the likelihood of superiority. Failed: games that an engine lost by hanging or dying."""
 
+KEPT = {"White", "Black", "Round", "Result", "Terms"}
+"""Headers by which a game counts."""
+
 Headers = Mapping[str, str]
 
 
@@ -78,9 +81,7 @@ class Record:
     def of(self, one: str, other: str) -> list[Headers]:
         """The headers of the games of two sides on these terms."""
         return [
-            headers
-            for headers in self.games
-            if headers.get("Terms") == self.terms and {headers["White"], headers["Black"]} == {one, other}
+            headers for headers in self.games if headers.get("Terms") == self.terms and _sides(headers) == (one, other)
         ]
 
     def add(self, game: Played) -> None:
@@ -119,6 +120,12 @@ def read_headers(path: Path) -> list[Headers]:
             return [dict(headers) for headers in iter(lambda: chess.pgn.read_headers(file), None)]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable PGN ({error})") from error
+
+
+def _sides(headers: Headers) -> tuple[str, str]:
+    """The first side of a game's match, which has White in the first game of each pair, and the second one."""
+    white, black = headers["White"], headers["Black"]
+    return (white, black) if headers["Round"].endswith(".1") else (black, white)
 
 
 def pair_scores(games: Iterable[Headers], one: str) -> list[float]:
@@ -168,15 +175,21 @@ def ladder_table(paths: Sequence[Path], anchor: str) -> list[str]:
     Raises:
         InputError: a file is none of those, or the anchor played in none.
     """
-    matches: dict[tuple[str, str, str], list[Headers]] = {}
+    matches: dict[tuple[Path, str, str, str], list[Headers]] = {}
+    counted = set[frozenset[tuple[str, str]]]()
     for path in paths:
-        for headers in read_headers(path):
+        found = read_headers(path)
+        for headers in found:
             if headers.get("Event") != EVENT:
                 raise InputError(f"{path} has games in it that are not of chesslm match")
-            one, other = sorted((headers["White"], headers["Black"]))
-            matches.setdefault((one, other, headers["Terms"]), []).append(headers)
+            # One that was being written when its match was killed, or that stands in a copy of another file.
+            if not headers.keys() >= KEPT or headers["Result"] not in SCORES or frozenset(headers.items()) in counted:
+                continue
+            matches.setdefault((path, *_sides(headers), headers["Terms"]), []).append(headers)
+        counted |= {frozenset(headers.items()) for headers in found}
     results: dict[tuple[str, str], list[float]] = {}
-    for (one, other, _), games in matches.items():
+    for (_, first, second, _), games in matches.items():
+        one, other = sorted((first, second))
         results.setdefault((one, other), []).extend(pair_scores(games, one))
     if not any(anchor in names for names in results):
         raise InputError(f"{anchor} played in none of these games; name another --anchor")

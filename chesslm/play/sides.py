@@ -10,6 +10,7 @@ ones instead, and any other name an option of the engine's.
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from chesslm.errors import FailureError, InputError
 from chesslm.play.choice import Style
 from chesslm.play.player import ModelPlayer, RandomPlayer
 
+HUB_ID = r"[\w-][\w.-]*/[\w.-]+"
 LIMITS = ("nodes", "depth", "movetime")
 NODES = 1000
 SECONDS = 60.0
@@ -210,7 +212,7 @@ def side(spec: str, style: Style, strict: bool, seed: int, device: str = "auto")
     """
     if spec == "random":
         return PlayerSide(RandomPlayer(), seed)
-    if (Path(spec).exists() and Path(spec).is_dir()) or (spec.count("/") == 1 and not Path(spec).exists()):
+    if Path(spec).is_dir() or (re.fullmatch(HUB_ID, spec) and not Path(spec).exists()):
         from chesslm.model import load_model
 
         player = ModelPlayer(load_model(find_model(spec), None, device, precision="fp32"), style)

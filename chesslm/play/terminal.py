@@ -85,11 +85,12 @@ def play(
     random = np.random.default_rng(seed)
     drawn = bool(random.integers(2))
     # All that may be wrong comes before a model is loaded.
-    game = Game(RandomPlayer(), COLORS.get(color, drawn), clock=Clock.read(clock) if clock else None)
+    game, begun = Game(RandomPlayer(), COLORS.get(color, drawn)), Clock.read(clock) if clock else None
     if resume:
         game.load(resume)
     for move in opening_moves(opening, random):
         game.push(move)
+    game.clock = begun  # moves that are given take no time and get none
     with Console(stderr=True).status("Loading the model"):
         from chesslm.model import load_model
 
@@ -278,6 +279,8 @@ def answer(game: Game, view: View) -> None:
     choice = game.player.choose(game.board)
     if game.clock:
         game.clock.left[not game.human] -= time.monotonic() - began
+        if game.clock.late() is not None:
+            return
     for line in (notes := explained(choice)):
         view.say(f"{game.player.name}: {line}")
     view.say(f"{game.player.name}: {game.push(choice.move, ' '.join(notes))}")

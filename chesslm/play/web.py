@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from rich.console import Console
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -54,8 +55,6 @@ def serve(
     Raises:
         InputError: no such model, no such address, or a port that is taken.
     """
-    import uvicorn
-
     with _bound(host, port) as listening:
         port = listening.getsockname()[1]
         with Console(stderr=True).status("Loading the model"):
@@ -67,7 +66,10 @@ def serve(
             folder = Path(loaded.path)
             mind = Mind(loaded, ModelPlayer(loaded), probe.load(folder), edits.load(folder))
         # From now on a browser is let in, and waits for as long as the server takes to start.
-        listening.listen(1024)
+        try:
+            listening.listen(1024)
+        except OSError as error:  # who was started at the same time was quicker
+            raise _refused(host, port, error) from error
         shown = f"[{host}]" if ":" in host else host
         print(f"{loaded.name} plays at http://{shown}:{port}/ until Ctrl-C", flush=True)
         app = make_app(mind, names_of(host, port))
@@ -86,13 +88,21 @@ def _bound(host: str, port: int) -> socket.socket:
         except OSError:
             bound.close()
             raise
-    except OSError as error:
-        raise InputError(f"{host}:{port}: {error.strerror}; choose another --host or --port") from error
+    except (OSError, UnicodeError) as error:
+        raise _refused(host, port, error) from error
     return bound
 
 
+def _refused(host: str, port: int, error: OSError | UnicodeError) -> InputError:
+    why = error.strerror if isinstance(error, OSError) else "no name that a host can have"
+    return InputError(f"{host}:{port}: {why}; choose another --host or --port")
+
+
 def names_of(host: str, port: int) -> frozenset[str]:
-    """What this server may be called, with its port; of an address that others reach, any of this machine's."""
+    """What this server may be called, with its port; of an address that others reach, any of this machine's.
+
+    In small letters and without the port of HTTP, as browsers say it.
+    """
     names = {host, "localhost", "127.0.0.1", "::1"}
     try:
         outside = not ipaddress.ip_address(host).is_loopback
@@ -100,7 +110,8 @@ def names_of(host: str, port: int) -> frozenset[str]:
         outside = host != "localhost"
     if outside:
         names |= {socket.gethostname(), *(info[4][0] for info in _addresses())}
-    return frozenset(f"[{name}]:{port}" if ":" in str(name) else f"{name}:{port}" for name in names)
+    bare = {f"[{name}]" if ":" in str(name) else str(name).lower() for name in names}
+    return frozenset({f"{name}:{port}" for name in bare} | (bare if port == 80 else set()))
 
 
 def _addresses() -> list[Any]:

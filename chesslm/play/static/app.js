@@ -54,12 +54,13 @@ async function look(from, to) {
 
 // From the position that is shown: what came after it is given up.
 async function play(move) {
+  const at = game.at;
   game.turn += 1;
-  game.moves = [...game.moves.slice(0, game.at), move];
-  game.positions.length = game.at + 1;
+  game.moves = [...game.moves.slice(0, at), move];
+  game.positions.length = at + 1;
   game.picked = game.erased = null;
-  if (!(await look(game.at + 1, game.at + 2))) return;
-  game.at += 1;
+  if (!(await look(at + 1, at + 2))) return;
+  game.at = at + 1;
   draw();
   const { san } = now().last;
   say(`You: ${san}.`);
@@ -68,14 +69,15 @@ async function play(move) {
 
 async function answer(before = "") {
   if (now().ending || game.color === "none" || playersTurn() || game.at !== game.moves.length) return;
-  const turn = game.turn;
+  // Meanwhile one may step back, or take the other side.
+  const { turn, at, color } = game;
   say(`${before}${game.model} is thinking.`);
   const reply = await ask("reply", { moves: game.moves, temperature: Number($("temperature").value) });
-  if (turn !== game.turn) return;
-  game.moves = [...game.moves, reply.move];
+  if (turn !== game.turn || color !== game.color) return;
+  game.moves = [...game.moves.slice(0, at), reply.move];
   game.erased = null;
-  if (!(await look(game.at + 1, game.at + 2))) return;
-  game.at += 1;
+  if (!(await look(at + 1, at + 2))) return;
+  game.at = at + 1;
   const wrong = reply.raw.filter((raw) => raw.illegal).map((raw) => `It wanted ${raw.text}: ${raw.illegal}. `);
   draw();
   say(`${before}${game.model}: ${now().last.san}. ${wrong.join("")}`);
@@ -240,7 +242,9 @@ function drawBelief(position) {
   $("erase-says").hidden = !(game.edits && position.believed);
   $("belief-says").textContent = position.believed
     ? `${wrong ? `${wrong} of 64 squares ${wrong === 1 ? "is" : "are"} wrong` : "All 64 squares are right"}, by a linear probe of its activations.`
-    : "Before the first move there is nothing to believe.";
+    : position.ply
+      ? "The game is longer than it can look back: this is the board as it is."
+      : "Before the first move there is nothing to believe.";
 }
 
 const candidatesOf = (position) => game.erased?.candidates ?? position.candidates;
