@@ -34,15 +34,17 @@ RESULTS = ["1-0" if seed % 3 else "*" for seed in range(300)]
 GAMES = [np.zeros(0, np.uint16), *(habitual_game(seed) for seed in range(1000, 1020))]
 
 
-def write_split(folder: Path, notation: str = "uci-move", shard_tokens: int = 1_000) -> shards.Split:
-    tokenizer = get_tokenizer(notation)
+def write_split(
+    folder: Path, notation: str = "uci-move", shard_tokens: int = 1_000, conditions: tuple[str, ...] = ()
+) -> shards.Split:
+    tokenizer = get_tokenizer(notation, conditions)
     folder.mkdir()
     writer = shards.ShardWriter(folder, "train", shard_tokens)
     for game, result in zip(TRAIN, RESULTS, strict=True):
         tokens = tokenizer.encode(game, result)
         writer.add(tokens.ids, tokens.role, {"plies": len(game)})
     writer.flush()
-    shards.write_meta(folder, [writer], {"notation": notation})
+    shards.write_meta(folder, [writer], {"notation": notation, "conditions": list(conditions)})
     return shards.open_dataset(folder).splits["train"]
 
 
@@ -119,10 +121,11 @@ def test_ngram_is_normalised_and_learns(tmp_path: Path) -> None:
 
 def test_ngram_does_not_depend_on_shards_notation_or_the_other_games(tmp_path: Path) -> None:
     whole = logits(baselines.fit_ngram(write_split(tmp_path / "one", shard_tokens=10**6), MOVES, GAMES), GAMES)
-    square = get_tokenizer("uci-square")
+    square, told = get_tokenizer("uci-square"), get_tokenizer("uci-move", ("elo", "result"))
     fitted = {
         "many shards": baselines.fit_ngram(write_split(tmp_path / "many"), MOVES, GAMES),
         "squares": baselines.fit_ngram(write_split(tmp_path / "squares", "uci-square"), square, GAMES),
+        "conditions": baselines.fit_ngram(write_split(tmp_path / "told", conditions=told.conditions), told, GAMES),
     }
     for name, ngram in fitted.items():
         for expected, got in zip(whole, logits(ngram, GAMES), strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NOTATIONS, Cli
-from random_games import random_game
+from random_games import random_game, write_pgn
 from toy import toy
 
 from chesslm import boards, parallel
@@ -460,8 +460,10 @@ def test_the_released_one_follows_games_of_another_kind() -> None:
     assert figure.low and figure.low > as_at_the_start + 0.25
 
 
-def test_bad_usage(cli: Cli, tiny_model: Path, tiny_pgn: Path, tmp_path: Path) -> None:
+def test_bad_usage(cli: Cli, tiny_model: Path, tiny_pgn: Path, tiny_games: list[MoveCodes], tmp_path: Path) -> None:
+    alike = write_pgn(tmp_path / "alike.pgn", tiny_games[:3] * 10)
     for arguments, says in (
+        ((tiny_model, "--games", alike), "3 different games are too few"),
         ((tiny_model, "--games", tiny_pgn, "--limit", 5), "too few for three parts"),
         ((tiny_model, "--games", tiny_pgn, "--random", 5), "too few games for three parts"),
         ((tiny_model, "--games", tmp_path / "none.pgn"), "none.pgn"),

@@ -173,7 +173,7 @@ def fit_ngram(split: Split, tokenizer: GameTokenizer, games: Sequence[boards.Mov
 def _moves(split: Split, shard: int, tokenizer: GameTokenizer) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """A shard's games as tokens of ``uci-move``, and where each begins, and the end."""
     offsets = split.offsets[shard]
-    if tokenizer.notation.name == MOVES.notation.name:
+    if tokenizer.tokens == MOVES.tokens:  # no conditions
         return split.ids[shard], offsets
     codes, starts = move_codes(split, shard, tokenizer)
     ended = split.roles[shard][offsets[1:] - 1] & Role.GAME_ENDS > 0

@@ -143,7 +143,8 @@ def _at_moves(scorer: Scorer, exam: Exam, advance: Progress) -> Iterator[Asked]:
         marks = _marks(row, answer)
         if row.control:
             control = next(of_controls)
-            if control.within:
+            # Both sides of the comparison, or neither.
+            if control.within and "p_forbidden" in marks:
                 marks["p_allowed"] = row.control[0], math.exp(control.log_p[0])
         yield Asked(row, answer.within, marks)
 

@@ -82,7 +82,7 @@ def evaluate(
         InputError: bad usage or bad input; nothing is written then.
         FailureError: the disk is full, or a worker was killed.
     """
-    _check(suites, games, random, limit, plies, prompts, pairs, [json_file, html_file])
+    _check(suites, games, random, limit, plies, prompts, pairs, engine, data, [json_file, html_file])
     dataset = _training_games(games, data)
     given = sample(pairs, limit, seed) if pairs else []
     with ExitStack() as stack:
@@ -156,6 +156,8 @@ def _check(
     plies: int,
     prompts: Path | None,
     pairs: Path | None,
+    engine: str | None,
+    data: Path | None,
     outputs: Sequence[Path | None],
 ) -> None:
     for suite in suites:
@@ -169,6 +171,13 @@ def _check(
         raise InputError(
             "the suite translation takes --pairs FILE, of chesslm generate --pairs, and no other suite does"
         )
+    for given, option, of in (
+        (engine, "--engine", {"puzzles"}),
+        (random, "--random", {"legality", "squares", "sinks", "world-model"}),
+        (data, "--data", {"legality", "squares"}),
+    ):
+        if given and not of & set(suites):
+            raise InputError(f"{option} is for {', '.join(sorted(of))}: leave it out, or name such a --suite")
     needs_none = {"selfplay", "rules", "translation", *(("squares",) if prompts else ())}
     if games is None and not random and not needs_none.issuperset(suites):
         raise InputError("no games to measure on; give --games a PGN or a dataset folder, or --random a number")

@@ -112,10 +112,6 @@ def probe(
         shown = stack.enter_context(bars(quiet))
         shown.bar("reading the games", None)
         chosen = {"": sample_games(games, limit, seed, pool)}
-        if len(chosen[""].codes) < LEAST:
-            raise InputError(
-                f"{games}: {len(chosen[''].codes)} games are too few for three parts; {LEAST} are the least"
-            )
         if random:
             chosen[ON_RANDOM_GAMES] = from_chance(random, seed, pool)
         parts = _parts(chosen, seed, pool)
@@ -167,6 +163,9 @@ def _parts(chosen: Mapping[str, Games], seed: int, pool: Executor) -> Parts:
     trains, validations, tests = [], [], {}
     for kind, games in chosen.items():
         unlike = sorted({codes.tobytes(): i for i, codes in enumerate(games.codes)}.values())
+        if len(unlike) < LEAST:
+            what = f"{games.path}: {len(unlike)} different games are too few for three parts"
+            raise InputError(f"{what}; {LEAST} are the least")
         order = np.random.default_rng(seed).permutation(unlike)
         truths = truths_of_games(games.codes, pool)
         elo = np.array([(game.white_elo or np.nan, game.black_elo or np.nan) for game in games.games], np.float32)
