@@ -143,8 +143,7 @@ def _at_moves(scorer: Scorer, exam: Exam, advance: Progress) -> Iterator[Asked]:
         marks = _marks(row, answer)
         if row.control:
             control = next(of_controls)
-            # Both sides of the comparison, or neither.
-            if control.within and "p_forbidden" in marks:
+            if control.within:
                 marks["p_allowed"] = row.control[0], math.exp(control.log_p[0])
         yield Asked(row, answer.within, marks)
 
