@@ -1,5 +1,6 @@
 """A checkpoint by its files alone: where it is, whether it is whole, what its games are told. Needs no torch."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,14 @@ def find_model(name: str | None) -> str:
         raise InputError(f"no model named and no {DEFAULT_MODEL} here; train one with chesslm train")
     if Path(name).exists():
         _check_folder(Path(name))
-    elif name.count("/") != 1 or name.startswith((".", "/")):
+    elif not is_hub_id(name):
         raise InputError(f"{name}: no such folder (and no hub id)")
     return name
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether the hub might have a model of that name: owner and name."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None
 
 
 def _check_folder(folder: Path) -> None:

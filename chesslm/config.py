@@ -8,6 +8,7 @@ Keys are strict: a name that is not a field here is an error that lists the name
 """
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,11 @@ class TrainConfig:
     val_games: int = 200
     track: str = ""
     seed: int = 1
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether anything but legs says when it ends."""
+        return bool(self.max_steps or self.max_tokens or self.max_minutes)
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,21 @@ def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
             raise InputError(f"--set takes KEY=VALUE, such as train.learning_rate=1e-3, not {setting!r}")
         recipe = changed(recipe, key.strip(), value.strip())
     return recipe
+
+
+def differences(kept: Recipe, asked: Recipe) -> Iterator[tuple[str, Any, Any]]:
+    """The settings in which two recipes differ: key, value in the one, value in the other.
+
+    Models go by their names, not their places. What starts from one has its shape, so there only the dropout counts.
+    """
+    for section in fields(kept):
+        had, wanted = (asdict(getattr(recipe, section.name)) for recipe in (kept, asked))
+        for name, value in had.items():
+            if section.name == "model" and kept.init.model and name != "dropout":
+                continue
+            new, by_name = wanted[name], (section.name, name) == ("init", "model")
+            if (Path(value).name != Path(new).name) if by_name else value != new:
+                yield f"{section.name}.{name}", value, new
 
 
 def check_init(recipe: Recipe) -> None:

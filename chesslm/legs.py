@@ -50,7 +50,7 @@ def train_recipe(
     legs, options = recipe.train.legs, {**options, "devices": devices, "nodes": nodes}
     if not legs:
         return train(data, out, recipe, save_steps, resume, **options)
-    if recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes:
+    if recipe.train.has_budget:
         raise InputError("train.legs stands in place of a budget; --max-minutes and its like replace it")
     folders = [*(out.with_name(f"{out.name}-leg-{number}") for number in range(1, len(legs))), out]
     # A process beside the first one is started when that has made its folder.
@@ -63,9 +63,9 @@ def train_recipe(
     for number in range(done, len(legs)):
         # Held in all legs but the last one, in which it falls all the way.
         settings = replace(recipe.train, max_minutes=legs[number], decay=float(number == len(legs) - 1))
-        # What was taken of the model that the first leg started from is in the weights of that leg.
-        goes_on = InitConfig(str(folders[number - 1]), freeze=recipe.init.freeze, goes_on=True)
-        init = goes_on if number else recipe.init
+        init = recipe.init
+        if number:  # What was taken of the model that the first leg started from is in the weights of that leg.
+            init = InitConfig(str(folders[number - 1]), freeze=init.freeze, goes_on=True)
         stopped = (folders[number] / "run" / "recipe.json").is_file()
         train(data, folders[number], replace(recipe, train=settings, init=init), save_steps, stopped, **options)
     return out

@@ -85,6 +85,11 @@ def is_tracked(step: int) -> bool:
     return step < 2 or step == round(2 ** (round(4 * math.log2(step)) / 4))
 
 
+def ended_by(signum: int) -> BaseException:
+    """What a command ends with that a signal stopped."""
+    return SystemExit(128 + signum) if signum == signal.SIGTERM else KeyboardInterrupt()
+
+
 class Recorder(L.Callback):
     """Measures, logs and saves during training, and stops it at the end of the budget or at a signal.
 
@@ -333,8 +338,4 @@ class Recorder(L.Callback):
         if self.stopped_by is not None:
             command = f"chesslm train --data {self.dataset.folder} --out {out}" if alone else "the same command and"
             print(f"saved; go on with: {command} --resume", file=sys.stderr)
-            raise self.ended_by(self.stopped_by)
-
-    def ended_by(self, signum: int) -> BaseException:
-        """What a command ends with that a signal stopped."""
-        return SystemExit(128 + signum) if signum == signal.SIGTERM else KeyboardInterrupt()
+            raise ended_by(self.stopped_by)

@@ -5,11 +5,11 @@ See chesslm/train.py for the files, chesslm/recorder.py for what writes them.
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from chesslm import files
-from chesslm.config import Recipe, from_dict
+from chesslm.config import Recipe, differences, from_dict
 from chesslm.errors import InputError
 from chesslm.logs import Log
 
@@ -93,20 +93,14 @@ class RunFolder:
             raise InputError(
                 f"{self.folder.parent}: this run was begun with --save-steps {self.save_steps}; leave it out"
             )
-        for section in fields(asked):
-            mine, own = getattr(asked, section.name), getattr(self.recipe, section.name)
-            for name, value in asdict(mine).items():
-                had = getattr(own, name)
-                # The shape of a model that is started from is its own; later legs are plans, which may change.
-                if (section.name == "model" and self.recipe.init.model) or name == "legs":
-                    continue
-                if name == "model":
-                    value, had = Path(value).name, Path(had).name
-                if value != getattr(type(mine)(), name) and value != had:
-                    raise InputError(
-                        f"{self.folder.parent}: this run was begun with {section.name}.{name} = {had}, not {value}; "
-                        "leave it out to go on, or begin another run"
-                    )
+        named = {key for key, *_ in differences(Recipe(), asked)}
+        for key, had, value in differences(self.recipe, asked):
+            # Later legs are plans, which may change.
+            if key in named and key != "train.legs":
+                raise InputError(
+                    f"{self.folder.parent}: this run was begun with {key} = {had}, not {value}; "
+                    "leave it out to go on, or begin another run"
+                )
 
     @property
     def state(self) -> Path:

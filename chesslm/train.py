@@ -44,7 +44,7 @@ from chesslm.model import (
 from chesslm.module import ChessModule
 from chesslm.provenance import Before, before_this_leg, describe, revision
 from chesslm.ranks import Ranks, find_ranks
-from chesslm.recorder import Recorder, measure_of, track_of, writer_of
+from chesslm.recorder import Recorder, ended_by, measure_of, track_of, writer_of
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset, open_dataset
 from chesslm.spelling import pieces_of
@@ -96,7 +96,7 @@ def train(
         kept.check_settings(recipe, save_steps)
         recipe = kept.recipe
     check_init(recipe)
-    if not (recipe.train.max_steps or recipe.train.max_tokens or recipe.train.max_minutes):
+    if not recipe.train.has_budget:
         raise InputError("no budget: give --max-minutes, --max-tokens or --max-steps")
     precision = resolve_precision(recipe.train.precision, where)
     # It would say so itself at the first step, in a hundred lines.
@@ -253,5 +253,5 @@ def _fit(
         except SystemExit:
             # Lightning's end of a run that is stopped twice.
             if recorder.asked_by is not None:
-                raise recorder.ended_by(recorder.asked_by) from None
+                raise ended_by(recorder.asked_by) from None
             raise

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from chesslm import files, parallel
-from chesslm.config import from_dict
+from chesslm.config import differences, from_dict
 from chesslm.errors import DivergedError, FailureError, InputError
 from chesslm.shards import open_dataset
 from chesslm.study import Arm, Cell, Study, read_study
@@ -167,13 +167,8 @@ def _result_file(out: Path, cell: Cell) -> Path:
 
 
 def _is_recipe(kept: dict[str, Any], cell: Cell, study: Study) -> bool:
-    """Whether a run's recipe is that of a cell; models go by their names, not their places, and have shapes already."""
-    recipe, kept = cell.recipe(study.smallest).as_dict(), from_dict(kept).as_dict()
-    for init in (recipe["init"], kept["init"]):
-        init["model"] = Path(init["model"]).name
-    shape = ["dropout"] if recipe["init"]["model"] else list(recipe["model"])
-    same_shape = all(kept["model"][name] == recipe["model"][name] for name in shape)
-    return same_shape and all(kept[part] == recipe[part] for part in ("train", "init"))
+    """Whether a run's recipe is that of a cell."""
+    return not any(differences(from_dict(kept), cell.recipe(study.smallest)))
 
 
 def _measured_on(study: Study) -> dict[str, int]:

@@ -406,7 +406,7 @@ def test_every_legal_move_is_read_in_san_and_uci() -> None:
         board.push(player.choose(board).move)
 
 
-# Ratings
+# The clock
 
 
 def test_an_opening_adds_no_time(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,6 +424,9 @@ def test_a_move_that_comes_too_late_is_not_played() -> None:
     game.clock.left[chess.WHITE] = 0.0
     answer(game, View(Console(file=screen)))
     assert game.board.ply() == 0 and game.ending() == ("White's time is up", "0-1")
+
+
+# Ratings
 
 
 def test_a_model_that_knows_ratings_is_told_them(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

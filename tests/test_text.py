@@ -120,12 +120,9 @@ def test_a_model_learns_prose(model: Path) -> None:
 
 
 def test_chances_are_for_games(tmp_path: Path, dataset: Path, cli: Cli) -> None:
-    asked = ["--max-steps", "1", "--set", "train.strays=0.5"]
+    asked, says = ["--max-steps", "1", "--set", "train.strays=0.5"], "train.strays and train.legality are for games"
     ended = cli("train", "--data", dataset, "--out", tmp_path / "m", *asked)
-    assert (ended.code, ended.err.count("\n")) == (
-        2,
-        1,
-    ) and "train.strays and train.legality are for games" in ended.err
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and says in ended.err
     assert not (tmp_path / "m").exists()
 
 

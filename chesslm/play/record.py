@@ -178,15 +178,16 @@ def ladder_table(paths: Sequence[Path], anchor: str) -> list[str]:
     matches: dict[tuple[Path, str, str, str], list[Headers]] = {}
     counted = set[frozenset[tuple[str, str]]]()
     for path in paths:
-        found = read_headers(path)
-        for headers in found:
+        here = set[frozenset[tuple[str, str]]]()
+        for headers in read_headers(path):
             if headers.get("Event") != EVENT:
                 raise InputError(f"{path} has games in it that are not of chesslm match")
+            here.add(game := frozenset(headers.items()))
             # One that was being written when its match was killed, or that stands in a copy of another file.
-            if not headers.keys() >= KEPT or headers["Result"] not in SCORES or frozenset(headers.items()) in counted:
+            if not headers.keys() >= KEPT or headers["Result"] not in SCORES or game in counted:
                 continue
             matches.setdefault((path, *_sides(headers), headers["Terms"]), []).append(headers)
-        counted |= {frozenset(headers.items()) for headers in found}
+        counted |= here
     results: dict[tuple[str, str], list[float]] = {}
     for (_, first, second, _), games in matches.items():
         one, other = sorted((first, second))

@@ -10,7 +10,6 @@ ones instead, and any other name an option of the engine's.
 """
 
 import asyncio
-import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -22,12 +21,11 @@ import chess.engine
 import numpy as np
 
 from chesslm import engines
-from chesslm.checkpoint import find_model
+from chesslm.checkpoint import find_model, is_hub_id
 from chesslm.errors import FailureError, InputError
 from chesslm.play.choice import Style
 from chesslm.play.player import ModelPlayer, RandomPlayer
 
-HUB_ID = r"[\w-][\w.-]*/[\w.-]+"
 LIMITS = ("nodes", "depth", "movetime")
 NODES = 1000
 SECONDS = 60.0
@@ -212,7 +210,7 @@ def side(spec: str, style: Style, strict: bool, seed: int, device: str = "auto")
     """
     if spec == "random":
         return PlayerSide(RandomPlayer(), seed)
-    if Path(spec).is_dir() or (re.fullmatch(HUB_ID, spec) and not Path(spec).exists()):
+    if Path(spec).is_dir() or (is_hub_id(spec) and not Path(spec).exists()):
         from chesslm.model import load_model
 
         player = ModelPlayer(load_model(find_model(spec), None, device, precision="fp32"), style)
