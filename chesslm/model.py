@@ -10,6 +10,7 @@ import json
 import math
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from chesslm import hashes, weights
+from chesslm import files, hashes, weights
 from chesslm.card import model_card
 from chesslm.checkpoint import fetched, find_model, verified
 from chesslm.config import ModelConfig
@@ -128,6 +129,12 @@ class LoadedModel:
     def context(self) -> int:
         """Tokens that it can look back at, <bos> included."""
         return int(self.model.config.max_position_embeddings)
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """Of its weights; None where they are not in one file of a folder."""
+        found = sorted(Path(self.path).glob("*.safetensors"))
+        return files.sha256(found[0]) if len(found) == 1 else None
 
     def autocast(self) -> torch.autocast:
         """The context in which to run it."""

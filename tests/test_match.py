@@ -1,5 +1,7 @@
 """Matches with real engines, some of which hang, die or cheat, and with real kills in the middle."""
 
+import hashlib
+import json
 import shutil
 import signal
 import stat
@@ -11,15 +13,17 @@ from pathlib import Path
 import chess
 import chess.pgn
 import pytest
+import torch
 from conftest import Cli
 from test_uci import checkpoint
 
 from chesslm import boards
 from chesslm.bundled import bundled
 from chesslm.errors import InputError
+from chesslm.model import load_model
 from chesslm.play.choice import Style
 from chesslm.play.match import match
-from chesslm.play.record import Played, Record, ladder_table, pair_scores
+from chesslm.play.record import Played, Player, Record, ladder_table, pair_scores
 from chesslm.play.sides import engine_spec, side
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -137,6 +141,35 @@ def test_killed_it_goes_on_with_the_games_that_are_missing(fresh: Path, tmp_path
     assert again.stdout == ended.stdout and out.read_bytes() == before
 
 
+def test_a_model_that_was_trained_on_is_another_player(fresh: Path, tmp_path: Path, cli: Cli) -> None:
+    model, out, other = tmp_path / "mine", tmp_path / "match.pgn", tmp_path / "other.pgn"
+    shutil.copytree(fresh, model)
+    arguments = ("match", model, "--against", "random", "--games", 2)
+    assert cli(*arguments, "--out", out).code == 0
+    before = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()[:8]
+    assert {game.headers["White"]: game.headers.get("WhiteWeights") for game in games_of(out)} == {
+        "mine (mask)": before,
+        "random": None,
+    }
+    loaded = load_model(str(model), device="cpu")
+    with torch.no_grad():
+        next(loaded.model.parameters()).mul_(2)
+    loaded.model.save_pretrained(model)
+    (model / "chesslm.json").write_text(json.dumps({**loaded.about, "files": {}}))
+    after = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()[:8]
+    kept = out.read_bytes()
+    ended = cli(*arguments, "--out", out)
+    assert (ended.code, ended.err.strip()) == (
+        2,
+        f"chesslm: {out} has games of mine (mask) with other weights ({before}, not {after}); name another file",
+    )
+    assert out.read_bytes() == kept
+    assert cli(*arguments, "--out", other).code == 0
+    ended = cli("ladder", out, other)
+    weights = f"weights {', '.join(sorted((before, after)))}"
+    assert (ended.code, ended.err.strip()) == (2, f"chesslm: mine (mask) is 2 models in these games ({weights})")
+
+
 def test_ctrl_c_says_how_it_ended(fresh: Path, tmp_path: Path) -> None:
     out = tmp_path / "match.pgn"
     command = [sys.executable, "-m", "chesslm", "match", str(fresh), "--against", FAST, "--games", "400", "--out", out]
@@ -196,7 +229,7 @@ def test_games_count_once_and_whoever_was_named_first(tmp_path: Path) -> None:
     def record(name: str, one: str, other: str, results: tuple[str, str]) -> Path:
         kept = Record(tmp_path / name, "seed 1")
         for number, result in enumerate(results, 1):
-            players = (one, other) if number == 1 else (other, one)
+            players = (Player(one), Player(other)) if number == 1 else (Player(other), Player(one))
             kept.add(Played(chess.Board(), f"1.{number}", players, 0, ("0 of 1", "0 of 1"), result, "normal"))
         return tmp_path / name
 

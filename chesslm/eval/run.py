@@ -235,12 +235,11 @@ def about_model(loaded: Any, told: bool) -> dict[str, Any]:
     """A loaded model for the results JSON, and whether it is told what it was conditioned on."""
     from chesslm.model import parameters
 
-    weights = sorted(Path(loaded.path).glob("*.safetensors"))
     kinds = loaded.tokenizer.conditions
     return {
         "path": loaded.path,
         "name": loaded.name,
-        "sha256": files.sha256(weights[0]) if len(weights) == 1 else None,
+        "sha256": loaded.sha256,
         "parameters": parameters(loaded.model),
         "notation": loaded.tokenizer.notation.name,
         "precision": str(loaded.precision).removeprefix("torch."),

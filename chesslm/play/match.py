@@ -23,7 +23,7 @@ from chesslm.game import Game
 from chesslm.generate import progress
 from chesslm.pgn import read_games
 from chesslm.play.choice import Style
-from chesslm.play.record import Played, Record, table
+from chesslm.play.record import Played, Player, Record, table
 from chesslm.play.sides import Answer, EngineSide, Side, Turn, side
 from chesslm.streams import Source
 
@@ -85,14 +85,14 @@ class Live:
         if outcome := boards.outcome(self.board):
             self.ending = (outcome.result(), outcome.termination.name.replace("_", " ").lower())
 
-    def played(self, names: Sequence[str]) -> Played:
-        """The game once it has ended, between sides of these names."""
+    def played(self, players: Sequence[Player]) -> Played:
+        """The game once it has ended, between the two sides."""
         assert self.ending
         result, how = self.ending
-        players = (names[self.fixture.second], names[not self.fixture.second])
-        white, black = (f"{self.illegal[color]} of {self.chosen[color]}" for color in (chess.WHITE, chess.BLACK))
+        white, black = players[self.fixture.second], players[not self.fixture.second]
+        illegal = tuple(f"{self.illegal[color]} of {self.chosen[color]}" for color in (chess.WHITE, chess.BLACK))
         given = len(self.fixture.opening)
-        return Played(self.board, self.fixture.round, players, given, (white, black), result, how)
+        return Played(self.board, self.fixture.round, (white, black), given, illegal, result, how)
 
     def mover(self) -> int:
         """Which of the two sides is to move."""
@@ -131,7 +131,7 @@ def match(
         The table, a line for each opponent, in Markdown.
 
     Raises:
-        InputError: arguments that make no sense, or a PGN of something else.
+        InputError: arguments that make no sense, or a PGN of something else, or of a model that had other weights.
         FailureError: the disk is full.
     """
     if policy not in POLICIES:
@@ -170,10 +170,11 @@ async def _play(
         for each in sides:
             if isinstance(each, EngineSide):
                 await each.start()
-        names = [each.name for each in sides]
-        if names[0] == names[1]:
-            raise InputError(f"both sides are called {names[0]}, so nobody could tell who won")
-        done = {headers["Round"] for headers in record.of(*names)}
+        players = [Player(each.name, each.weights) for each in sides]
+        if players[0].name == players[1].name:
+            raise InputError(f"both sides are called {players[0].name}, so nobody could tell who won")
+        record.check(players)
+        done = {headers["Round"] for headers in record.of(*(each.name for each in players))}
         for _ in done:
             advance()
         waiting = deque(fixture for fixture in fixtures if fixture.round not in done)
@@ -183,7 +184,7 @@ async def _play(
                     live[slot] = Live(waiting.popleft())
             await asyncio.gather(*(_move(n, each, live) for n, each in enumerate(sides)))
             for slot in [slot for slot, game in live.items() if game.ending]:
-                record.add(live.pop(slot).played(names))
+                record.add(live.pop(slot).played(players))
                 advance()
     finally:
         for each in sides:

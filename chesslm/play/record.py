@@ -28,13 +28,26 @@ Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
+class Player:
+    """Who plays.
+
+    Attributes:
+        name: as in the PGN.
+        weights: of a model, the first 8 digits of their SHA-256; empty where there are none or they are not known.
+    """
+
+    name: str
+    weights: str = ""
+
+
+@dataclass(frozen=True)
 class Played:
     """A game that has ended.
 
     Attributes:
         board: with its moves.
         round: number of the pair and of the game in it, as in 12.1.
-        players: names of White and Black.
+        players: White and Black.
         given: plies of the opening.
         illegal: illegal raw choices of White and Black, of how many.
         result: in PGN.
@@ -43,9 +56,9 @@ class Played:
 
     board: chess.Board
     round: str
-    players: tuple[str, str]
+    players: tuple[Player, Player]
     given: int
-    illegal: tuple[str, str]
+    illegal: tuple[str, ...]
     result: str
     how: str
 
@@ -84,6 +97,21 @@ class Record:
             headers for headers in self.games if headers.get("Terms") == self.terms and _sides(headers) == (one, other)
         ]
 
+    def check(self, players: Iterable[Player]) -> None:
+        """Refuse to go on where a player has other weights than it had.
+
+        Raises:
+            InputError: it has; two models would count as one.
+        """
+        known = _weights(self.games)
+        for each in players:
+            others = known.get(each.name, set()) - {each.weights}
+            if each.weights and others:
+                raise InputError(
+                    f"{self.path} has games of {each.name} with other weights ({', '.join(sorted(others))}, not "
+                    f"{each.weights}); name another file"
+                )
+
     def add(self, game: Played) -> None:
         """Append a game that has ended."""
         record = chess.pgn.Game.from_board(game.board)
@@ -92,8 +120,8 @@ class Record:
             Site="?",
             Date=datetime.date.today().strftime("%Y.%m.%d"),
             Round=game.round,
-            White=game.players[0],
-            Black=game.players[1],
+            White=game.players[0].name,
+            Black=game.players[1].name,
             Result=game.result,
             Terms=self.terms,
             OpeningPlies=str(game.given),
@@ -102,6 +130,9 @@ class Record:
             BlackIllegal=game.illegal[1],
             Termination=game.how,
         )
+        for color, player in zip(("White", "Black"), game.players, strict=True):
+            if player.weights:
+                record.headers[f"{color}Weights"] = player.weights
         with self.path.open("a", encoding="utf-8") as file:
             file.write(record.accept(chess.pgn.StringExporter(columns=79)) + "\n\n")
             file.flush()
@@ -120,6 +151,16 @@ def read_headers(path: Path) -> list[Headers]:
             return [dict(headers) for headers in iter(lambda: chess.pgn.read_headers(file), None)]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable PGN ({error})") from error
+
+
+def _weights(games: Iterable[Headers]) -> dict[str, set[str]]:
+    """The weights that each player had in some games, where they say so."""
+    found: dict[str, set[str]] = {}
+    for headers in games:
+        for color in ("White", "Black"):
+            if weights := headers.get(f"{color}Weights"):
+                found.setdefault(headers[color], set()).add(weights)
+    return found
 
 
 def _sides(headers: Headers) -> tuple[str, str]:
@@ -173,7 +214,7 @@ def ladder_table(paths: Sequence[Path], anchor: str) -> list[str]:
         anchor: the player at 0.
 
     Raises:
-        InputError: a file is none of those, or the anchor played in none.
+        InputError: a file is none of those, the anchor played in none, or a name stands for two models.
     """
     matches: dict[tuple[Path, str, str, str], list[Headers]] = {}
     counted = set[frozenset[tuple[str, str]]]()
@@ -192,6 +233,9 @@ def ladder_table(paths: Sequence[Path], anchor: str) -> list[str]:
     for (_, first, second, _), games in matches.items():
         one, other = sorted((first, second))
         results.setdefault((one, other), []).extend(pair_scores(games, one))
+    for name, weights in _weights(headers for games in matches.values() for headers in games).items():
+        if len(weights) > 1:
+            raise InputError(f"{name} is {len(weights)} models in these games (weights {', '.join(sorted(weights))})")
     if not any(anchor in names for names in results):
         raise InputError(f"{anchor} played in none of these games; name another --anchor")
     rungs = elo.ladder(results, anchor)

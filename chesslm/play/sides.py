@@ -70,6 +70,11 @@ class Side(Protocol):
         """As in the PGN."""
         ...
 
+    @property
+    def weights(self) -> str:
+        """Of a model, as in ``record.Player``."""
+        ...
+
     async def answers(self, turns: Sequence[Turn]) -> list[Answer]:
         """What it does on each board."""
         ...
@@ -90,8 +95,9 @@ class PlayerSide:
 
     def __init__(self, player: ModelPlayer | RandomPlayer, seed: int, strict: bool = False) -> None:
         self._player, self._seed, self._strict = player, seed, strict
-        self.name = player.name
+        self.name, self.weights = player.name, ""
         if isinstance(player, ModelPlayer):
+            self.weights = (player.sha256 or "")[:8]
             temperature = f", temperature {player.style.temperature:g}" if player.style.temperature else ""
             self.name += f" ({'strict' if strict else player.style.policy}{temperature})"
 
@@ -145,7 +151,7 @@ class EngineSide:
             depth=spec.limits.get("depth"),
             time=spec.limits["movetime"] / 1000 if "movetime" in spec.limits else None,
         )
-        self.name = Path(spec.command[0]).name
+        self.name, self.weights = Path(spec.command[0]).name, ""
 
     async def start(self) -> None:
         """Start the engine for the first board, to learn its name.
