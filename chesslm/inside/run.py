@@ -134,12 +134,6 @@ def probe(
             results |= edited
     results = {suite: result for suite, result in results.items() if result.metrics}
     found = results_object(about_model(loaded, told=False), about_data(chosen, None, seed), results)
-    if Path(path).is_dir():
-        sizes = {"fitted": len(parts.train.codes), "validation": len(parts.validation.codes)}
-        metrics = {suite: result["metrics"] for suite, result in found["suites"].items()}
-        probes.save(fitted, Path(path), {**sizes, "seed": seed, "data": _nameless(found["data"]), "suites": metrics})
-        if editor:
-            edits.save(editor, Path(path))
     print_tables([found])
     if json_file:
         write_results([found], json_file)
@@ -149,6 +143,12 @@ def probe(
 
         write_report([found], html_file)
         print(f"report: {html_file}")
+    if Path(path).is_dir():  # last: a folder that cannot be written to costs no results
+        sizes = {"fitted": len(parts.train.codes), "validation": len(parts.validation.codes)}
+        metrics = {suite: result["metrics"] for suite, result in found["suites"].items()}
+        probes.save(fitted, Path(path), {**sizes, "seed": seed, "data": _nameless(found["data"]), "suites": metrics})
+        if editor:
+            edits.save(editor, Path(path))
     return found
 
 
