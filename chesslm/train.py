@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from chesslm import __version__, files
 from chesslm.attention import attention_for_training
-from chesslm.chances import RandomMover, random_mover
+from chesslm.chances import random_mover
 from chesslm.config import Recipe, check_init
 from chesslm.errors import FailureError, InputError
 from chesslm.loader import GameBatches
@@ -42,11 +42,11 @@ from chesslm.model import (
     save_checkpoint,
 )
 from chesslm.module import ChessModule
-from chesslm.provenance import Before, before_this_leg, describe, revision
+from chesslm.provenance import before_this_leg, describe, revision
 from chesslm.ranks import Ranks, find_ranks
 from chesslm.recorder import Recorder, ended_by, measure_of, track_of, writer_of
 from chesslm.run import RunFolder
-from chesslm.shards import Dataset, open_dataset
+from chesslm.shards import open_dataset
 from chesslm.spelling import pieces_of
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
@@ -102,8 +102,8 @@ def train(
     # It would say so itself at the first step, in a hundred lines.
     if recipe.train.compile and where.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise InputError("train.compile needs a C++ compiler: install g++, or name one in CXX")
-    if where.type == "cuda" and devices > torch.cuda.device_count():
-        raise InputError(f"--devices {devices}, but there are {torch.cuda.device_count()} here")
+    if where.type == "cuda" and ranks.devices > torch.cuda.device_count():
+        raise InputError(f"--devices {ranks.devices}, but there are {torch.cuda.device_count()} here")
     mover, writer = random_mover(dataset, recipe.train), writer_of(logger)
     tokenizer = dataset.any_tokenizer
     if recipe.train.hints and not dataset.meta.get("hints"):
@@ -120,6 +120,19 @@ def train(
         raise InputError(f"{out}: this run was begun from other weights of {recipe.init.model}; begin it anew")
     before = before_this_leg(recipe, dataset)
     module = ChessModule(model, recipe.train, pieces)
+    batches = GameBatches(
+        dataset.splits["train"],
+        recipe.train.batch_tokens,
+        int(model.config.max_position_embeddings),
+        recipe.train.seed,
+        recipe.train.hints,
+        recipe.train.max_games,
+        parts=recipe.train.accumulate,
+        rank=ranks.rank,
+        ranks=ranks.total,
+        skip=before.steps,
+        mover=mover,
+    )
     run = kept or RunFolder(out / "run", recipe, save_steps, started.get("sha256"))
     if not kept and first:
         run.create(dataset.sha256)
@@ -145,7 +158,7 @@ def train(
     recorder = Recorder(run, dataset, *measures, autocast, keep, quiet, events)
     with files.alone_in(run.folder, out) if first else nullcontext():
         if not _already_done(module, run, recorder):
-            _fit(module, run, recorder, dataset, mover, where, precision, ranks, before)
+            _fit(module, run, recorder, batches, where, precision, ranks)
             recorder.raise_if_stopped(out, first, alone=ranks.total == 1 and not recipe.train.legs)
         if first and run.tracked:
             with files.atomic(out / run.tracked.path.name) as path:
@@ -189,19 +202,16 @@ def _fit(
     module: ChessModule,
     run: RunFolder,
     recorder: Recorder,
-    dataset: Dataset,
-    mover: RandomMover | None,
+    batches: GameBatches,
     where: torch.device,
     precision: torch.dtype,
     ranks: Ranks,
-    before: Before,
 ) -> None:
     settings = module.settings
     keep_freed_memory()
     quieten_transformers()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    context = int(module.model.config.max_position_embeddings)
     module.model.train()
     if settings.compile:
         module.model.base_model.compile(dynamic=True)
@@ -220,19 +230,6 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=run.folder,
-    )
-    batches = GameBatches(
-        dataset.splits["train"],
-        settings.batch_tokens,
-        context,
-        settings.seed,
-        settings.hints,
-        settings.max_games,
-        parts=settings.accumulate,
-        rank=trainer.global_rank,
-        ranks=trainer.world_size,
-        skip=before.steps,
-        mover=mover,
     )
     with warnings.catch_warnings(), attention_for_training(module.model, where):
         # It recommends worker processes and validation loops; our batches are views of mapped files.
