@@ -1,10 +1,11 @@
-"""What README.md and docs/findings.md show of the released model: tables of its results, which are kept without games.
+"""What README.md and docs/findings.md show of the released models: tables of results that are kept without games.
 
     chesslm evaluate MODEL --games DATASET --random 200 --suite ... --json evaluate.json
     chesslm probe MODEL --games DATASET --random 1000 --json probe.json
     chesslm probe MODEL --games DATASET --random 1000 --edit --json edits.json
     python benchmarks/released.py studies/chesslm-small --keep evaluate.json probe.json edits.json
     python benchmarks/released.py studies/chesslm-small
+    python benchmarks/released.py studies/chesslm-small --beside studies/chesslm-small-plain
 
 Examples of illegal moves and a followed game are left out where results are kept: they are moves of the games.
 """
@@ -12,6 +13,7 @@ Examples of illegal moves and a followed game are left out where results are kep
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,24 @@ EDITS = tuple(
 )
 PATCHING = ("patched_source_argmax", "patched_source_argmax_unpatched")
 PATCHING += ("patched_divergence", "patched_divergence_unpatched")
+MASTERS = "masters.pgn.zst"
+OF_MASTERS = ("legality", "by", "source", MASTERS)
+BESIDE = {
+    "Legal moves, master games": (*OF_MASTERS, "legal_argmax"),
+    "… random legal games": ("legality-random", "metrics", "legal_argmax"),
+    "… in check, test games": ("legality", "by", "check", "in check", "legal_argmax"),
+    "… in check, random games": ("legality-random", "by", "check", "in check", "legal_argmax"),
+    "Actual end square legal": ("squares", "metrics", "end_actual_legal"),
+    "Other end square legal": ("squares", "metrics", "end_other_legal"),
+    "Fully legal self-play games": ("selfplay", "by", "setting", "greedy, 10 random plies", "fully_legal_games"),
+    "Plies to illegal move": ("selfplay", "by", "setting", "greedy, 10 random plies", "plies_to_illegal"),
+    "Rules exam": ("rules", "metrics", "exam_legal_argmax"),
+    "Squares found by a probe": ("probe", "by", "probe", "logistic regression", "piece_accuracy"),
+    "R-precision, master games": (*OF_MASTERS, "r_precision"),
+    "Top 1, master games": (*OF_MASTERS, "top1"),
+    "Bits a move, master games": (*OF_MASTERS, "bits_per_move"),
+}
+"""What two models are compared by: where the figure is in a model's suites."""
 SOLVED = ("solved_greedy", "solved_legal_policy", "solved_chance")
 
 
@@ -96,16 +116,15 @@ def both(suites: Suites, suite: str, keys: Sequence[str]) -> list[str]:
 
 def tables(suites: Suites, ngram: Suites) -> dict[str, list[str]]:
     """All tables by their titles."""
-    masters = "masters.pgn.zst"
     sources = suites["legality"]["by"]["source"]
     return {
         "legality": by_metric(
             LEGALITY,
             {
-                "master games": sources[masters],
+                "master games": sources[MASTERS],
                 "engine games": sources["bundle-engine.pgn.zst"],
                 "random legal games": suites["legality-random"]["metrics"],
-                "n-gram, master games": ngram["legality"]["by"]["source"][masters],
+                "n-gram, master games": ngram["legality"]["by"]["source"][MASTERS],
                 "n-gram, random games": ngram["legality-random"]["metrics"],
             },
         ),
@@ -133,14 +152,27 @@ def tables(suites: Suites, ngram: Suites) -> dict[str, list[str]]:
     }
 
 
+def beside(one: tuple[str, Suites], other: tuple[str, Suites]) -> list[str]:
+    """Two models by their names, a line for each figure."""
+    rows: list[tuple[str, ...]] = []
+    for title, (*where, key) in BESIDE.items():
+        found = [reduce(lambda at, name: at[name], where, suites) for _, suites in (one, other)]
+        rows.append((title, *(shown(metrics, key) for metrics in found), f"{found[0][key]['n']:,}"))
+    return markdown_table(("", one[0], other[0], "n"), rows)
+
+
 def main() -> None:
-    """Keep results, or show them."""
-    parser = argparse.ArgumentParser(description="Tables of the released model's results.")
+    """Keep results, show them, or set them beside those of another model."""
+    parser = argparse.ArgumentParser(description="Tables of a released model's results.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", type=Path, nargs="+", default=[])
+    parser.add_argument("--beside", type=Path)
     options = parser.parse_args()
     if options.keep:
         keep(options.keep, options.folder)
+        return
+    if options.beside:
+        print("\n".join(beside(*((each.name, read(each)[0]) for each in (options.folder, options.beside)))))
         return
     for title, lines in tables(*read(options.folder)).items():
         print(f"{suite_title(title)}\n\n" + "\n".join(lines) + "\n")

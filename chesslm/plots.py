@@ -28,7 +28,7 @@ MOMENTS = (1 / 16, 1 / 4, 1)
 """Parts of a run's steps, after which it is asked where the bits of a move are lost."""
 LOWER_FLOOR = 0.5
 """Of the lowest loss seen, as another floor of what has one: more training goes far below it. ``tiny`` ends at 7 bits a
-move of UCI in the tokens of text, after 18,574 games; the released ``chesslm-small`` takes 3.4."""
+move of UCI in the tokens of text, after 18,574 games; ``chesslm-small-plain`` takes 3.4."""
 
 
 def plot(paths: Sequence[Path], out: Path) -> list[str]:

@@ -58,7 +58,8 @@ def test_the_readme_shows_the_same_of_the_released_model() -> None:
     assert len(table) > 5 and "\n".join(table) in FINDINGS
 
 
-def test_what_is_said_of_the_released_model_is_of_its_weights() -> None:
-    probe = json.loads((ROOT / "checkpoints" / "chesslm-small" / "probe" / "board.json").read_text())
-    for path in (ROOT / "studies" / "chesslm-small").iterdir():
+@pytest.mark.parametrize("name", ["chesslm-small", "chesslm-small-plain"])
+def test_what_is_said_of_a_released_model_is_of_its_weights(name: str) -> None:
+    probe = json.loads((ROOT / "checkpoints" / name / "probe" / "board.json").read_text())
+    for path in (ROOT / "studies" / name).iterdir():
         assert json.loads(path.read_text())[0]["model"]["sha256"] == probe["model"]
