@@ -38,6 +38,7 @@ EDITS = tuple(
 )
 PATCHING = ("patched_source_argmax", "patched_source_argmax_unpatched")
 PATCHING += ("patched_divergence", "patched_divergence_unpatched")
+SOLVED = ("solved_greedy", "solved_legal_policy", "solved_chance")
 MASTERS = "masters.pgn.zst"
 OF_MASTERS = ("legality", "by", "source", MASTERS)
 BESIDE = {
@@ -55,8 +56,7 @@ BESIDE = {
     "Top 1, master games": (*OF_MASTERS, "top1"),
     "Bits a move, master games": (*OF_MASTERS, "bits_per_move"),
 }
-"""What two models are compared by: where the figure is in a model's suites."""
-SOLVED = ("solved_greedy", "solved_legal_policy", "solved_chance")
+"""What models are compared by: where the figure is in the suites of one."""
 
 
 def keep(paths: Sequence[Path], folder: Path) -> None:
@@ -152,13 +152,13 @@ def tables(suites: Suites, ngram: Suites) -> dict[str, list[str]]:
     }
 
 
-def beside(one: tuple[str, Suites], other: tuple[str, Suites]) -> list[str]:
-    """Two models by their names, a line for each figure."""
+def beside(models: Mapping[str, Suites]) -> list[str]:
+    """A line for each figure, a column for each model."""
     rows: list[tuple[str, ...]] = []
     for title, (*where, key) in BESIDE.items():
-        found = [reduce(lambda at, name: at[name], where, suites) for _, suites in (one, other)]
+        found = [reduce(lambda at, name: at[name], where, suites) for suites in models.values()]
         rows.append((title, *(shown(metrics, key) for metrics in found), f"{found[0][key]['n']:,}"))
-    return markdown_table(("", one[0], other[0], "n"), rows)
+    return markdown_table(("", *models, "n"), rows)
 
 
 def main() -> None:
@@ -172,7 +172,7 @@ def main() -> None:
         keep(options.keep, options.folder)
         return
     if options.beside:
-        print("\n".join(beside(*((each.name, read(each)[0]) for each in (options.folder, options.beside)))))
+        print("\n".join(beside({each.name: read(each)[0] for each in (options.folder, options.beside)})))
         return
     for title, lines in tables(*read(options.folder)).items():
         print(f"{suite_title(title)}\n\n" + "\n".join(lines) + "\n")

@@ -10,7 +10,6 @@ import json
 import math
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -130,7 +129,7 @@ class LoadedModel:
         """Tokens that it can look back at, <bos> included."""
         return int(self.model.config.max_position_embeddings)
 
-    @cached_property
+    @property
     def sha256(self) -> str | None:
         """Of its weights; None where they are not in one file of a folder."""
         found = sorted(Path(self.path).glob("*.safetensors"))

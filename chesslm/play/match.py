@@ -85,14 +85,14 @@ class Live:
         if outcome := boards.outcome(self.board):
             self.ending = (outcome.result(), outcome.termination.name.replace("_", " ").lower())
 
-    def played(self, players: Sequence[Player]) -> Played:
+    def played(self, sides: Sequence[Player]) -> Played:
         """The game once it has ended, between the two sides."""
         assert self.ending
         result, how = self.ending
-        white, black = players[self.fixture.second], players[not self.fixture.second]
-        illegal = tuple(f"{self.illegal[color]} of {self.chosen[color]}" for color in (chess.WHITE, chess.BLACK))
+        players = (sides[self.fixture.second], sides[not self.fixture.second])
+        white, black = (f"{self.illegal[color]} of {self.chosen[color]}" for color in (chess.WHITE, chess.BLACK))
         given = len(self.fixture.opening)
-        return Played(self.board, self.fixture.round, (white, black), given, illegal, result, how)
+        return Played(self.board, self.fixture.round, players, given, (white, black), result, how)
 
     def mover(self) -> int:
         """Which of the two sides is to move."""

@@ -96,7 +96,6 @@ class ModelPlayer:
         self.tell(headers or Headers())
         self.name, self.style = loaded.name, style or Style()
         self.context = loaded.context
-        self.sha256 = loaded.sha256
         self._forks = Forks(loaded.tokenizer)
         self._reader = Reader(loaded)
         self._random = np.random.default_rng(seed)

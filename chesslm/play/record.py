@@ -58,7 +58,7 @@ class Played:
     round: str
     players: tuple[Player, Player]
     given: int
-    illegal: tuple[str, ...]
+    illegal: tuple[str, str]
     result: str
     how: str
 

@@ -91,13 +91,13 @@ class PlayerSide:
         player: who chooses.
         seed: with the number of a game and of a ply, what a move is drawn from, whatever was drawn before.
         strict: whether an illegal raw choice loses the game.
+        weights: of a model, as in ``record.Player``.
     """
 
-    def __init__(self, player: ModelPlayer | RandomPlayer, seed: int, strict: bool = False) -> None:
+    def __init__(self, player: ModelPlayer | RandomPlayer, seed: int, strict: bool = False, weights: str = "") -> None:
         self._player, self._seed, self._strict = player, seed, strict
-        self.name, self.weights = player.name, ""
+        self.name, self.weights = player.name, weights
         if isinstance(player, ModelPlayer):
-            self.weights = (player.sha256 or "")[:8]
             temperature = f", temperature {player.style.temperature:g}" if player.style.temperature else ""
             self.name += f" ({'strict' if strict else player.style.policy}{temperature})"
 
@@ -219,8 +219,8 @@ def side(spec: str, style: Style, strict: bool, seed: int, device: str = "auto")
     if Path(spec).is_dir() or (is_hub_id(spec) and not Path(spec).exists()):
         from chesslm.model import load_model
 
-        player = ModelPlayer(load_model(find_model(spec), None, device, precision="fp32"), style)
-        return PlayerSide(player, seed, strict)
+        loaded = load_model(find_model(spec), None, device, precision="fp32")
+        return PlayerSide(ModelPlayer(loaded, style), seed, strict, (loaded.sha256 or "")[:8])
     return EngineSide(engine_spec(spec), seed)
 
 
