@@ -82,7 +82,10 @@ def check_shape(result: Result, exam: Exam, in_san: bool = False) -> None:
         ("ended_eos_mass", "eos_mass", ENDED),
     ):
         metric = result.metrics[name]
-        averaged = [items[item][key] for item in over if key in items[item]]
+        needed = {"p_forbidden", "p_allowed"} if over is REFUSED else {key}
+        averaged = [items[item][key] for item in over if needed <= set(items[item])]
+        if in_san and over is REFUSED:
+            assert len(averaged) == len(REFUSED) - 1
         assert metric.value == pytest.approx(np.mean([each.value for each in averaged]))
         assert metric.n == sum(each.n for each in averaged)
     for metrics in (result.metrics, *(group for groups in result.by.values() for group in groups.values())):

@@ -37,6 +37,8 @@ HEADLINE = {
     "ended_eos_mass": ("eos_mass", ENDED),
 }
 """Averages over items, each item counting once: of which figure, over which items."""
+COMPARED = ("p_forbidden", "p_allowed")
+"""Averaged over the same items: an item counts in both or in neither. In SAN one lacks the first (``_marks``)."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def _by_item(columns: Columns, bootstrap: Bootstrap) -> dict[str, Metrics]:
 def _averages(columns: Columns, bootstrap: Bootstrap) -> Metrics:
     found: Metrics = {}
     for name, (key, items) in HEADLINE.items():
-        averaged = [columns[item][key] for item in items if key in columns.get(item, {})]
+        needed = COMPARED if key in COMPARED else (key,)
+        averaged = [columns[item][key] for item in items if columns.get(item, {}).keys() >= {*needed}]
         if averaged:
             found[name] = intervals.of_resamples(
                 float(np.mean([column.values.mean() for column in averaged])),
