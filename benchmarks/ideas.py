@@ -25,9 +25,9 @@ from kept import kept
 from transformers import GPT2LMHeadModel
 
 from chesslm import files
-from chesslm.attention import attention_for_training
 from chesslm.chances import random_mover
 from chesslm.config import Recipe, changed, read_recipe
+from chesslm.kernels import fast_kernels
 from chesslm.loader import GameBatches
 from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers, resolve_precision
 from chesslm.module import loss_sum
@@ -67,7 +67,7 @@ def train_on(idea: Idea, recipe: Recipe, data: dict[str, Dataset], tokens: int) 
     cpu = torch.device("cpu")
     precision = resolve_precision(settings.precision, cpu)
     seen, steps, began = dict.fromkeys(KINDS, 0), 0, time.perf_counter()
-    with attention_for_training(model, cpu):
+    with fast_kernels(model, cpu):
         while (done := sum(seen.values())) < tokens:
             kind = "random" if seen["random"] < idea.share * (done + 1) else "masters"
             batch = next((openings if done < idea.openings * tokens else whole)[kind])

@@ -28,10 +28,10 @@ import torch
 from transformers import PreTrainedModel
 
 from chesslm import __version__, files
-from chesslm.attention import attention_for_training
 from chesslm.chances import random_mover
 from chesslm.config import Recipe, check_init
 from chesslm.errors import FailureError, InputError
+from chesslm.kernels import fast_kernels
 from chesslm.loader import GameBatches
 from chesslm.model import (
     keep_freed_memory,
@@ -231,10 +231,10 @@ def _fit(
         enable_model_summary=False,
         default_root_dir=run.folder,
     )
-    with warnings.catch_warnings(), attention_for_training(module.model, where):
+    with warnings.catch_warnings(), fast_kernels(module.model, where, settings.compile):
         # It recommends worker processes and validation loops; our batches are views of mapped files.
         warnings.filterwarnings("ignore", module="lightning")
-        # The cache of masks in attention.py: that it is passed by does no harm.
+        # The cache of masks in kernels.py: that it is passed by does no harm.
         warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
         try:
             trainer.fit(

@@ -1,14 +1,15 @@
-"""Attention for training gives what torch's own kernel gives, and leaves nothing behind."""
+"""What trains gives what torch's own kernels give, and leaves nothing behind."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.activations import ACT2FN
 
-from chesslm.attention import attention_for_training, causal_attention
+from chesslm.kernels import TANH, GeluByExp, causal_attention, fast_kernels
 
 CPU = torch.device("cpu")
 
@@ -24,17 +25,43 @@ def gradients(model: GPT2LMHeadModel, ids: torch.Tensor) -> list[torch.Tensor]:
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
 
-@pytest.mark.parametrize("settings", [{}, {"scale_attn_by_inverse_layer_idx": True}])
-def test_logits_and_gradients_are_those_of_the_usual_kernel(settings: dict[str, Any]) -> None:
+def activations(model: GPT2LMHeadModel) -> list[str]:
+    return [type(block.mlp.act).__name__ for block in cast(Any, model.transformer).h]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{}, {"scale_attn_by_inverse_layer_idx": True}, {"activation_function": "gelu_pytorch_tanh"}]
+)
+def test_logits_and_gradients_are_those_of_the_usual_kernels(settings: dict[str, Any], compiled: bool) -> None:
     model = a_model(**settings).eval()
+    before = activations(model)
     ids = torch.randint(0, 50, (3, 20))
     usual, theirs = model(ids).logits, gradients(model, ids)
-    with attention_for_training(model, CPU):
+    with fast_kernels(model, CPU, compiled):
         assert model.config._attn_implementation != "sdpa"
+        assert activations(model) == (["GeluByExp"] * 3 if compiled else before)
         torch.testing.assert_close(model(ids, use_cache=False).logits, usual, rtol=1e-5, atol=1e-6)
         for ours, other in zip(gradients(model, ids), theirs, strict=True):
             torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-6)
-    assert model.config._attn_implementation == "sdpa"
+    assert model.config._attn_implementation == "sdpa" and activations(model) == before
+
+
+@pytest.mark.parametrize("name", TANH)
+def test_the_activation_by_exp_is_the_one_by_tanh(name: str) -> None:
+    # In fp32 the usual one loses digits left of -3, where it subtracts what is nearly equal.
+    x, by_exp = torch.linspace(-12, 12, 10_001, dtype=torch.float64, requires_grad=True), GeluByExp()
+    usual, ours = ACT2FN[name](x), by_exp(x)
+    torch.testing.assert_close(ours, usual, rtol=1e-9, atol=1e-12)
+    theirs, mine = (torch.autograd.grad(y.sum(), x)[0] for y in (usual, ours))
+    torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+    assert torch.isfinite(by_exp(torch.tensor([-1e4, 1e4]))).all()
+
+
+def test_another_activation_stays() -> None:
+    model = a_model(activation_function="relu")
+    with fast_kernels(model, CPU, compiled=True):
+        assert activations(model) == ["ReLU"] * 3
 
 
 def test_dropout_keeps_the_mean() -> None:
@@ -51,7 +78,7 @@ def test_dropout_keeps_the_mean() -> None:
 def test_a_model_saved_while_training_says_nothing_of_it(tmp_path: Path) -> None:
     model = a_model()
     model.save_pretrained(tmp_path / "before")
-    with attention_for_training(model, CPU):
+    with fast_kernels(model, CPU):
         model.save_pretrained(tmp_path / "during")
     before, during = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("before", "during"))
     assert before == during
@@ -59,12 +86,13 @@ def test_a_model_saved_while_training_says_nothing_of_it(tmp_path: Path) -> None
 
 def test_elsewhere_the_usual_kernel_stays() -> None:
     model = a_model()
-    with attention_for_training(model, torch.device("cuda")):
+    with fast_kernels(model, torch.device("cuda")):
         assert model.config._attn_implementation == "sdpa"
 
 
 def test_it_is_given_back_when_training_fails() -> None:
     model = a_model()
-    with pytest.raises(KeyError), attention_for_training(model, CPU):
+    before = activations(model)
+    with pytest.raises(KeyError), fast_kernels(model, CPU, compiled=True):
         raise KeyError
-    assert model.config._attn_implementation == "sdpa"
+    assert model.config._attn_implementation == "sdpa" and activations(model) == before
