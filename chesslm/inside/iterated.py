@@ -150,7 +150,7 @@ def _fit(
     def chunks(sample: Sample) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Whitened activations and right answers, once for all iterations."""
         hidden, labels = (torch.from_numpy(each).split(CHUNK) for each in (sample.hidden, sample.labels))
-        return [(white(x), right.long().view(-1)) for x, right in zip(hidden, labels, strict=True)]
+        return [(white(x), right.long()) for x, right in zip(hidden, labels, strict=True)]
 
     fitted_on, chosen_by = chunks(train), chunks(validation)
 
@@ -158,9 +158,10 @@ def _fit(
         parameters: Sequence[torch.Tensor], positions: Sequence[tuple[torch.Tensor, torch.Tensor]]
     ) -> Iterator[torch.Tensor]:
         """In nats, each chunk's share of the mean over items."""
-        items = sum(len(right) for _, right in positions)
+        items = sum(right.numel() for _, right in positions)
         for x, right in positions:
-            said = forward(x, parameters).view(-1, answers)
+            # The answers before the items: a softmax over 13 numbers that lie side by side takes 2.7 times as long.
+            said = forward(x, parameters).view(len(x), -1, answers).transpose(1, 2)
             yield torch.nn.functional.cross_entropy(said, right, reduction="sum") / items
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

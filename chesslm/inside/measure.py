@@ -95,19 +95,29 @@ def auc(game: NDArray[np.int64], scores: NDArray[np.float32], true: Bools, over:
             np.bincount(cell[rows], minlength=over.games * BINS).reshape(over.games, BINS).astype(np.float32)
             for rows in (there, ~there)
         )
-        values.append(float(_area(each.sum(0), none.sum(0))))
-        resampled.append(_area(over.weights @ each, over.weights @ none))
+        # Right pairs by the games of their true and their false one: resamples then weigh games, not bins.
+        above = each @ (np.cumsum(none, 1) - none / 2).astype(np.float32).T
+        values.append(float(_share(np.ones((1, over.games), np.float32), above, each, none)[0]))
+        resampled.append(_share(over.weights, above, each, none))
     if not values:
         return None
     games = len(np.unique(game))
     return of_resamples(float(np.mean(values)), np.mean(resampled, 0), len(game), games, rate=True)
 
 
-def _area(true: NDArray[np.float32], false: NDArray[np.float32]) -> NDArray[np.float64]:
-    """From counts by ascending score, (..., bins)."""
-    below = np.cumsum(false, -1, dtype=np.float64) - false / 2
+def _share(
+    weights: NDArray[np.float32], above: NDArray[np.float32], true: NDArray[np.float32], false: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Of the pairs in each resample of games, the share in which the true one is above, (resamples,).
+
+    Args:
+        weights: how often each game is drawn, (resamples, games).
+        above: right pairs by the game of the true and that of the false one, (games, games).
+        true, false: counts of each game by bins, (games, bins).
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (true * below).sum(-1) / (true.sum(-1, dtype=np.float64) * false.sum(-1, dtype=np.float64))
+        pairs = (weights @ true.sum(1)).astype(np.float64) * (weights @ false.sum(1))
+        return ((weights @ above) * weights).sum(1, dtype=np.float64) / pairs
 
 
 def explained(
