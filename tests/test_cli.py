@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SOAK, Cli, Ended
 
 import chesslm
@@ -241,7 +242,8 @@ def test_train_stops_and_says_how_to_go_on(tiny_dataset: Path, tmp_path: Path, n
     saved = f"saved; go on with: chesslm train --data {tiny_dataset} --out {out} --resume\n"
     assert (code, err) == (STOPPED[number], saved + ("chesslm: stopped\n" if number == signal.SIGINT else ""))
     assert {path.name for path in out.iterdir()} == {"run"}
-    assert (out / "run" / "last.ckpt").is_file()
+    state = torch.load(out / "run" / "last.ckpt", weights_only=True)
+    assert state["counters"]["steps"] == state["global_step"] > 0
 
 
 @signals(signal.SIGINT)

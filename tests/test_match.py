@@ -119,7 +119,7 @@ def test_an_engine_that_fails_loses_and_the_match_goes_on(
     assert lines[-1].endswith(f"| {4 if 'failed' in why else 0} |") and "| 4 | 4 | 0 | 0 | 100" in lines[-1]
 
 
-def test_killed_it_goes_on_with_the_games_that_are_missing(fresh: Path, tmp_path: Path) -> None:
+def test_killed_it_goes_on_with_the_games_that_are_missing(fresh: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "match.pgn"
     arguments = ["match", str(fresh), "--against", FAST, "--games", "16", "--out", str(out), "--at-once", "2"]
     process = subprocess.Popen([sys.executable, "-m", "chesslm", *arguments], stderr=subprocess.DEVNULL)
@@ -132,13 +132,14 @@ def test_killed_it_goes_on_with_the_games_that_are_missing(fresh: Path, tmp_path
     whole = kept[: max(kept.rfind(f"{result}\n\n") + len(result) + 2 for result in ("1-0", "0-1", "1/2-1/2"))]
     # A game that was half written when the process was killed.
     out.write_text(whole + '[Event "chesslm match"]\n[Site "?"]\n[White "fresh')
-    ended = subprocess.run([sys.executable, "-m", "chesslm", *arguments], capture_output=True, text=True, check=True)
+    ended = cli(*arguments)
+    assert ended.code == 0, ended.err
     assert out.read_text().startswith(whole)
     games = games_of(out)
     assert len({game.headers["Round"] for game in games}) == len(games) == 16
     before = out.read_bytes()
-    again = subprocess.run([sys.executable, "-m", "chesslm", *arguments], capture_output=True, text=True, check=True)
-    assert again.stdout == ended.stdout and out.read_bytes() == before
+    again = cli(*arguments)
+    assert (again.code, again.out) == (0, ended.out) and out.read_bytes() == before
 
 
 def test_a_model_that_was_trained_on_is_another_player(fresh: Path, tmp_path: Path, cli: Cli) -> None:

@@ -18,7 +18,7 @@ from chesslm.boards import MoveCodes, to_moves
 from chesslm.config import SIZES, ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import load_model, new_gpt2, parameters, resolve_device, resolve_precision, save_checkpoint
-from chesslm.notation import NAMES
+from chesslm.notation import NAMES, Notation
 from chesslm.spelling import pieces_of
 from chesslm.tokenizer import get_tokenizer
 from chesslm.tokenizer_files import save_tokenizer
@@ -94,23 +94,30 @@ def test_saving_leaves_nothing_but_the_checkpoint(checkpoint: Path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("notation", ["uci-move", "uci-square", "san", "bpe"])
+def written(notation: Notation, codes: MoveCodes) -> str:
+    """A game as people write it, with which a checkpoint's own tokenizer has to cope."""
+    moves = to_moves(codes)
+    if not notation.reads_board:
+        return " ".join(move.uci() for move in moves)
+    numbered = len(notation.lead(0)) > 0
+    words = [f"{i // 2 + 1}.{san}" if numbered and i % 2 == 0 else san for i, san in enumerate(san_words(moves))]
+    return " ".join(words) + " "
+
+
 def test_plain_transformers_reads_a_trained_model_alike(
-    notation: str, tiny_models: Mapping[str, Path], tiny_games: list[MoveCodes], tmp_path: Path
+    tiny_models: Mapping[str, Path], tiny_games: list[MoveCodes], tmp_path: Path
 ):
     """In a process that cannot import chesslm: the same ids from text, and the same logits from those."""
-    loaded = load_model(str(tiny_models[notation]), device="cpu", precision="fp32")
-    played = [to_moves(codes) for codes in tiny_games[:20]]
-    games = [[move.uci() for move in moves] for moves in played]
-    if loaded.tokenizer.notation.reads_board:
-        numbered = len(loaded.tokenizer.lead(0)) > 0
-        games = [
-            [f"{i // 2 + 1}.{san}" if numbered and i % 2 == 0 else san for i, san in enumerate(san_words(moves))]
-            for moves in played
-        ]
-    games = [" ".join(game) + " " * loaded.tokenizer.notation.reads_board for game in games]
-    (tmp_path / "games.json").write_text(json.dumps(games))
-    script = f"""
+    models = {
+        notation: load_model(str(tiny_models[notation]), device="cpu", precision="fp32")
+        for notation in ("uci-move", "uci-square", "san", "bpe")
+    }
+    asked = {
+        str(tiny_models[notation]): [written(loaded.tokenizer.notation, codes) for codes in tiny_games[:20]]
+        for notation, loaded in models.items()
+    }
+    (tmp_path / "games.json").write_text(json.dumps(asked))
+    script = """
 import json, sys
 sys.modules["chesslm"] = None
 try:
@@ -120,22 +127,25 @@ except ImportError:
     pass
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-tokenizer = AutoTokenizer.from_pretrained({str(tiny_models[notation])!r})
-model = AutoModelForCausalLM.from_pretrained({str(tiny_models[notation])!r}, dtype=torch.float32)
 result = []
-for game in json.load(open("games.json")):
-    ids = tokenizer(game, return_tensors="pt").input_ids
-    with torch.inference_mode():
-        result.append((ids[0], model(ids).logits[0]))
+for model, games in json.load(open("games.json")).items():
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    for game in games:
+        ids = tokenizer(game, return_tensors="pt").input_ids
+        with torch.inference_mode():
+            result.append((ids[0], model(ids).logits[0]))
 torch.save(result, "result.pt")
 """
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    result = torch.load(tmp_path / "result.pt")
-    assert len(result) == len(games)
-    for codes, (ids, logits) in zip(tiny_games, result, strict=False):
-        assert ids.tolist() == loaded.tokenizer.encode(codes).ids.tolist()
-        with torch.inference_mode():
-            assert torch.equal(logits, loaded.model(ids[None]).logits[0])
+    result = iter(torch.load(tmp_path / "result.pt"))
+    for loaded in models.values():
+        for codes in tiny_games[:20]:
+            ids, logits = next(result)
+            assert ids.tolist() == loaded.tokenizer.encode(codes).ids.tolist()
+            with torch.inference_mode():
+                assert torch.equal(logits, loaded.model(ids[None]).logits[0])
+    assert not list(result)
 
 
 def without_hashes(folder: Path) -> None:

@@ -111,25 +111,20 @@ def test_validation_games_come_from_everywhere() -> None:
     assert spread(0, 3) == []
 
 
-def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(
+    tiny_dataset: Path, tmp_path: Path, cli: Cli
+) -> None:
     options = [*SETTINGS, "--max-steps", "40", "--save-steps", "4", "--set", "train.val_every=16", "--track", "sinks"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    uninterrupted = start(tiny_dataset, whole, *options)
-    killed = start(tiny_dataset, broken, *options)
-    wait_for(broken / "run" / "last.ckpt", killed)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    assert cli("train", "--data", tiny_dataset, "--out", whole, *options).code == 0
+    with start(tiny_dataset, broken, *options) as killed:
+        wait_for(broken / "run" / "last.ckpt", killed)
+        killed.send_signal(signal.SIGKILL)
     assert not (broken / "config.json").exists()
-    again = start(tiny_dataset, broken, "--resume", "--device", "cpu")
-    wait_for(broken / "run" / "step-0000020", again)
-    again.send_signal(signal.SIGKILL)
-    again.wait()
-    last = start(tiny_dataset, broken, "--resume", "--device", "cpu")
-    assert last.wait() == 0, last.communicate()
-    assert uninterrupted.wait() == 0
-    for process in (uninterrupted, killed, again, last):
-        if process.stderr:
-            process.stderr.close()
+    with start(tiny_dataset, broken, "--resume", "--device", "cpu") as again:
+        wait_for(broken / "run" / "step-0000020", again)
+        again.send_signal(signal.SIGKILL)
+    assert cli("train", "--data", tiny_dataset, "--out", broken, "--resume", "--device", "cpu").code == 0
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     states = [torch.load(out / "run" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, broken)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -143,20 +138,6 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(tiny_datas
         == (whole / "run" / "sinks.csv").read_text()
     )
     assert curves[0]["free_bits"][-1] < curves[0]["free_bits"][0]
-
-
-def test_a_signal_saves_and_says_how_to_go_on(tiny_dataset: Path, tmp_path: Path) -> None:
-    """Ctrl-C; ``test_cli`` has the other one."""
-    out = tmp_path / "out"
-    process = start(tiny_dataset, out, *SETTINGS, "--max-steps", "1000000", "--save-steps", "log2", "--quiet")
-    wait_for(out / "run" / "step-0000004", process)
-    process.send_signal(signal.SIGINT)
-    err = process.communicate()[1].decode()
-    assert process.returncode == 130
-    assert "--resume" in err and "Traceback" not in err
-    state = torch.load(out / "run" / "last.ckpt", weights_only=True)
-    assert state["counters"]["steps"] == state["global_step"] >= 4
-    assert not (out / "chesslm.json").exists()
 
 
 def test_asked_twice_it_does_not_finish_the_step(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -309,18 +290,6 @@ def test_bad_folders(cli: Cli, tiny_datasets: Mapping[str, Path], tmp_path: Path
     assert (ended.code, ended.err.count("\n")) == (2, 1) and "other data" in ended.err
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits on file size are of POSIX")
-def test_a_full_disk_is_one_line_and_nothing_half_written(tiny_dataset: Path, tmp_path: Path) -> None:
-    # A limit on the size of files stands for the full disk: the system's error differs in its number alone.
-    out = tmp_path / "out"
-    options = f"--data {tiny_dataset} --out {out} --max-steps 3 --size tiny"
-    limited = f"ulimit -f 100; exec {sys.executable} -m chesslm train {options}"
-    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("chesslm: ") and "Traceback" not in done.stderr
-    assert not list(out.rglob("*.tmp")) and not (out / "run" / "last.ckpt").exists()
-
-
 def test_the_schedule() -> None:
     settings = TrainConfig(warmup=0.1, decay=0.5, final=0.01)
     assert rate(0.0, settings) < 0.01
@@ -375,7 +344,7 @@ def test_parts_of_a_batch_and_several_processes_learn_the_same(tiny_dataset: Pat
         assert about["trained"]["games"] == int(last[0]["games"])
 
 
-def test_two_processes_stop_and_one_goes_on(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_two_processes_stop_and_one_goes_on(tiny_dataset: Path, tmp_path: Path, cli: Cli) -> None:
     """A batch is the same for any number of processes: no game is left out or comes twice."""
     options = [*SETTINGS, "--set", "model.dropout=0", "--max-steps", "200"]
     with start(tiny_dataset, tmp_path / "out", *options, "--devices", "2") as process:
@@ -385,10 +354,8 @@ def test_two_processes_stop_and_one_goes_on(tiny_dataset: Path, tmp_path: Path) 
     assert process.returncode == 143 and said.count("go on with") == 1, said
     steps = torch.load(tmp_path / "out/run/last.ckpt", weights_only=True)["counters"]["steps"]
     assert 20 <= steps < 200
-    with start(tiny_dataset, tmp_path / "out", "--resume", "--device", "cpu", "--quiet") as process:
-        assert process.wait(timeout=240) == 0
-    with start(tiny_dataset, tmp_path / "one", *options, "--quiet") as process:
-        assert process.wait(timeout=240) == 0
+    for name, how in (("out", ["--resume", "--device", "cpu"]), ("one", options)):
+        assert cli("train", "--data", tiny_dataset, "--out", tmp_path / name, *how, "--quiet").code == 0
     assert curve(tmp_path / "out") == pytest.approx(curve(tmp_path / "one"), rel=1e-3)
     assert [row["games"] for row in rows(tmp_path / "out")] == [row["games"] for row in rows(tmp_path / "one")]
 
