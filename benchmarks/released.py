@@ -39,6 +39,7 @@ EDITS = tuple(
 PATCHING = ("patched_source_argmax", "patched_source_argmax_unpatched")
 PATCHING += ("patched_divergence", "patched_divergence_unpatched")
 SOLVED = ("solved_greedy", "solved_legal_policy", "solved_chance")
+NGRAM = "baseline:ngram"
 MASTERS = "masters.pgn.zst"
 OF_MASTERS = ("legality", "by", "source", MASTERS)
 BESIDE = {
@@ -47,6 +48,7 @@ BESIDE = {
     "… in check, test games": ("legality", "by", "check", "in check", "legal_argmax"),
     "… in check, random games": ("legality-random", "by", "check", "in check", "legal_argmax"),
     "Actual end square legal": ("squares", "metrics", "end_actual_legal"),
+    "… exact": ("squares", "metrics", "end_actual_exact"),
     "Other end square legal": ("squares", "metrics", "end_other_legal"),
     "Fully legal self-play games": ("selfplay", "by", "setting", "greedy, 10 random plies", "fully_legal_games"),
     "Plies to illegal move": ("selfplay", "by", "setting", "greedy, 10 random plies", "plies_to_illegal"),
@@ -76,12 +78,15 @@ def keep(paths: Sequence[Path], folder: Path) -> None:
 
 def read(folder: Path) -> tuple[Suites, Suites]:
     """The suites of the model and of the n-gram, out of all results in a folder."""
-    found: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    ngram: dict[str, Any] = {}
     for path in sorted(folder.glob("*.json")):
         for each in _objects(path):
-            found.setdefault(each["model"]["name"], {}).update(each["suites"])
-    own = next(suites for suites in found.values() if "probe" in suites)
-    return own, found.get("move n-gram", {})
+            if each["model"]["path"] == NGRAM:
+                ngram.update(each["suites"])
+            elif "sha256" in each["model"]:
+                own.update(each["suites"])
+    return own, ngram
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
@@ -153,11 +158,12 @@ def tables(suites: Suites, ngram: Suites) -> dict[str, list[str]]:
 
 
 def beside(models: Mapping[str, Suites]) -> list[str]:
-    """A line for each figure, a column for each model."""
+    """A line for each figure that all of them have, a column for each model."""
     rows: list[tuple[str, ...]] = []
     for title, (*where, key) in BESIDE.items():
-        found = [reduce(lambda at, name: at[name], where, suites) for suites in models.values()]
-        rows.append((title, *(shown(metrics, key) for metrics in found), f"{found[0][key]['n']:,}"))
+        found = [reduce(lambda at, name: at.get(name, {}), where, suites) for suites in models.values()]
+        if all(key in metrics for metrics in found):
+            rows.append((title, *(shown(metrics, key) for metrics in found), f"{found[0][key]['n']:,}"))
     return markdown_table(("", *models, "n"), rows)
 
 
