@@ -59,6 +59,12 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some test is always waiting for an engine, a browser or another process."""
+    return parallel.cores() + 1
+
+
 @pytest.fixture(scope="session")
 def run_cli() -> Cli:
     """Run ``chesslm ARGUMENTS`` as a process of its own: slow to start, but the real thing."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import chess.pgn
@@ -16,12 +17,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odd_games import lively_game, odd_pgn
 
-from chesslm.boards import to_codes
+from chesslm.boards import MoveCodes, to_codes
 from chesslm.errors import InputError
 from chesslm.pgn import Dropped, Game, parse_chunk, read_games, read_pgn
 from chesslm.streams import Source
 
-BASE = [lively_game(seed, plies=seed % 70) for seed in range(400)]
+
+@cache
+def base() -> list[MoveCodes]:
+    """400 games of 0 to 69 plies, made when they are first asked for: every worker reads this file."""
+    return [lively_game(seed, plies=seed % 70) for seed in range(400)]
 
 
 class Judge(chess.pgn.GameBuilder):
@@ -75,7 +80,7 @@ def sourced(path: Path, text: str | bytes, workers: int = 1) -> list[Game | Drop
 def test_thousands_of_odd_games_are_read_as_python_chess_reads_them() -> None:
     found = Counter[str]()
     for seed in range(6):
-        text = odd_pgn(seed, BASE)
+        text = odd_pgn(seed, base())
         found += agree(parse_chunk(text.encode()).items, judged(text))
     assert found[""] > 2000
     assert set(found) == {"", "illegal move", "null move", "no moves", "not a game", "FEN start", "variant"}
@@ -85,7 +90,7 @@ def test_thousands_of_odd_games_are_read_as_python_chess_reads_them() -> None:
 @given(st.integers(100, 10**6), st.integers(0, 300), st.sampled_from(["\n", "\r\n", "\r"]))
 @settings(max_examples=25, deadline=None)
 def test_odd_files_are_read_alike_with_any_newline(tmp_path_factory, seed: int, first: int, newline: str) -> None:
-    text = odd_pgn(seed, BASE[first : first + 40]).lstrip("\ufeff")
+    text = odd_pgn(seed, base()[first : first + 40]).lstrip("\ufeff")
     path = tmp_path_factory.mktemp("odd") / "x.pgn"
     agree(sourced(path, text.replace("\n", newline)), judged(text.replace("\n", newline)))
 
@@ -200,7 +205,7 @@ def test_text_after_the_last_game_is_no_truncated_game(tmp_path: Path, capfd: py
 
 
 def test_a_truncated_stream_keeps_its_whole_games(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    text = "".join(odd_pgn(seed, BASE) for seed in range(3))
+    text = "".join(odd_pgn(seed, base()) for seed in range(3))
     data = zstandard.ZstdCompressor().compress(text.encode())
     read = sourced(tmp_path / "x.pgn.zst", data[: len(data) // 2])
     assert "truncated" in capfd.readouterr().err
@@ -224,7 +229,7 @@ def test_several_inputs_come_in_order_from_any_number_of_workers(tmp_path: Path)
     paths = []
     for seed in range(3):
         paths.append(tmp_path / f"{seed}.pgn")
-        paths[-1].write_text(odd_pgn(seed, BASE[:150]))
+        paths[-1].write_text(odd_pgn(seed, base()[:150]))
 
     def read(workers: int) -> list[tuple[str, object]]:
         games = read_games([Source(str(path)) for path in paths], workers)

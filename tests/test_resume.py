@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 from odd_games import odd_pgn
-from random_games import random_game, write_pgn
+from random_games import write_pgn
 from test_prepare import all_games, contents
 
 from chesslm import done
+from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
 from chesslm.merge import merge
 from chesslm.pgn import Share
 from chesslm.prepare import prepare
 from chesslm.shards import SPLITS, open_dataset
 
-GAMES = [random_game(seed, 20 + seed % 60) for seed in range(240)]
 PROGRAM = """
 import sys
 from chesslm import done, splitter, streams
@@ -32,9 +32,9 @@ sys.exit(run(sys.argv[1:]))
 
 
 @pytest.fixture(scope="module")
-def pgn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pgn(tiny_games: list[MoveCodes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pgn") / "odd.pgn"
-    path.write_text("".join(odd_pgn(seed, GAMES[: 200 - 80 * seed]) for seed in range(2)))
+    path.write_text("".join(odd_pgn(seed, tiny_games[: 200 - 80 * seed]) for seed in range(2)))
     return path
 
 
@@ -125,8 +125,9 @@ def test_the_shares_of_an_input_join_to_the_dataset_of_one_run(tmp_path: Path, p
     assert not list(tmp_path.glob("bad*"))
 
 
-def test_games_that_are_in_two_splits_are_reported(tmp_path: Path) -> None:
-    first, second = (write_pgn(tmp_path / f"{n}.pgn", games) for n, games in enumerate((GAMES[:120], GAMES[60:180])))
+def test_games_that_are_in_two_splits_are_reported(tiny_games: list[MoveCodes], tmp_path: Path) -> None:
+    both = tiny_games[:120], tiny_games[60:180]
+    first, second = (write_pgn(tmp_path / f"{n}.pgn", games) for n, games in enumerate(both))
     prepare([str(first)], tmp_path / "a", val=0.3, test=0.2, seed=1, workers=1, quiet=True)
     prepare([str(second)], tmp_path / "b", val=0.3, test=0.2, seed=2, workers=1, quiet=True)
     meta = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c", quiet=True)
