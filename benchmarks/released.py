@@ -12,7 +12,8 @@ Examples of illegal moves and a followed game are left out where results are kep
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ Suites = Mapping[str, Any]
 
 LEGALITY = ("legal_argmax", "legal_mass", "r_precision", "top1", "bits_per_move", "legality_bits")
 SQUARES = ("end_actual_legal", "end_actual_r_precision", "end_actual_exact", "end_other_legal", "end_other_r_precision")
+SQUARES += ("start_actual_legal", "start_actual_r_precision", "start_actual_exact")
+SQUARES += ("start_other_legal", "start_other_r_precision")
 WORLD = ("compression", "compression_overlap", "distinction_precision", "distinction_recall", "divergence_swapped")
 WORLD += ("divergence_mined", "divergence_near", "divergence_unrelated")
 BOARD = ("piece_accuracy", "piece_accuracy_nonempty", "board_exact")
@@ -76,17 +79,34 @@ def keep(paths: Sequence[Path], folder: Path) -> None:
             temporary.write_text(json.dumps(objects) + "\n")  # some 20,000 lines otherwise
 
 
-def read(folder: Path) -> tuple[Suites, Suites]:
-    """The suites of the model and of the n-gram, out of all results in a folder."""
+@dataclass(frozen=True)
+class Measured:
+    """A model's results.
+
+    Attributes:
+        notation: of the model.
+        suites: its own.
+        ngram: those of the n-gram beside it.
+    """
+
+    notation: str
+    suites: Suites
+    ngram: Suites
+
+
+def read(folder: Path) -> Measured:
+    """All results in a folder."""
     own: dict[str, Any] = {}
     ngram: dict[str, Any] = {}
+    notation = ""
     for path in sorted(folder.glob("*.json")):
         for each in _objects(path):
             if each["model"]["path"] == NGRAM:
                 ngram.update(each["suites"])
             elif "sha256" in each["model"]:
                 own.update(each["suites"])
-    return own, ngram
+                notation = each["model"]["notation"]
+    return Measured(notation, own, ngram)
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
@@ -102,8 +122,9 @@ def shown(metrics: Mapping[str, Any], key: str) -> str:
 
 
 def by_metric(keys: Sequence[str], columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each metric, a column for each that has them."""
-    rows = [(about_metric(key).label, *(shown(metrics, key) for metrics in columns.values())) for key in keys]
+    """A line for each metric that some column has, a column for each that has them."""
+    known = [key for key in keys if any(key in metrics for metrics in columns.values())]
+    rows = [(about_metric(key).label, *(shown(metrics, key) for metrics in columns.values())) for key in known]
     return markdown_table(("", *columns), rows)
 
 
@@ -119,50 +140,63 @@ def both(suites: Suites, suite: str, keys: Sequence[str]) -> list[str]:
     return by_metric(keys, {title: suites[name]["metrics"] for title, name in columns.items()})
 
 
-def tables(suites: Suites, ngram: Suites) -> dict[str, list[str]]:
-    """All tables by their titles."""
-    sources = suites["legality"]["by"]["source"]
-    return {
-        "legality": by_metric(
-            LEGALITY,
-            {
-                "master games": sources[MASTERS],
-                "engine games": sources["bundle-engine.pgn.zst"],
-                "random legal games": suites["legality-random"]["metrics"],
-                "n-gram, master games": ngram["legality"]["by"]["source"][MASTERS],
-                "n-gram, random games": ngram["legality-random"]["metrics"],
-            },
-        ),
-        "squares": both(suites, "squares", SQUARES),
-        "selfplay": by_group(suites["selfplay"]["by"]["setting"], ("fully_legal_games", "plies_to_illegal"), "setting"),
-        "rules": by_group(
-            {name: each for name, each in suites["rules"]["by"]["item"].items() if "p_forbidden" in each},
-            ("p_forbidden", "p_allowed", "legal_argmax"),
-            "forbidden",
-        ),
-        "mate-in-one": by_metric(
-            SOLVED, {"mates in one": suites["mate-in-one"]["metrics"], "puzzles": suites["puzzles"]["metrics"]}
-        ),
-        "world-model": both(suites, "world-model", WORLD),
-        "probe": by_group(suites["probe"]["by"]["probe"], BOARD, "test games"),
-        "probe-random": by_group(suites["probe-random"]["by"]["probe"], BOARD, "random games"),
-        "layer": by_group(suites["probe"]["by"]["layer"], BOARD, "layer, test games"),
-        "attention": both(suites, "attention", ATTENTION),
-        "tracking": both(suites, "tracking", TRACKING),
-        "tracking, layer": by_group(suites["tracking"]["by"]["layer"], TRACKING[::2], "layer, test games"),
-        "tracking, layer-random": by_group(suites["tracking-random"]["by"]["layer"], TRACKING[::2], "random games"),
-        "edits": both(suites, "edits", EDITS),
-        "dose": by_group(suites["edits"]["by"]["dose"], ("edited_argmax", "edited_mass", "true_argmax"), "dose"),
-        "patching": both(suites, "patching", PATCHING),
+def tables(measured: Measured) -> dict[str, list[str]]:
+    """All tables of the suites that there are, by their titles."""
+    suites, ngram = measured.suites, measured.ngram
+
+    def legality() -> list[str]:
+        sources = suites["legality"]["by"]["source"]
+        columns = {
+            "master games": sources[MASTERS],
+            "engine games": sources["bundle-engine.pgn.zst"],
+            "random legal games": suites["legality-random"]["metrics"],
+            "n-gram, master games": ngram["legality"]["by"]["source"][MASTERS],
+            "n-gram, random games": ngram["legality-random"]["metrics"],
+        }
+        return by_metric(LEGALITY, columns)
+
+    def solved() -> list[str]:
+        columns = {"mates in one": suites["mate-in-one"]["metrics"], "puzzles": suites["puzzles"]["metrics"]}
+        return by_metric(SOLVED, columns)
+
+    def exam() -> list[str]:
+        items = {name: each for name, each in suites["rules"]["by"]["item"].items() if "p_forbidden" in each}
+        return by_group(items, ("p_forbidden", "p_allowed", "legal_argmax"), "forbidden")
+
+    def of(suite: str, group: str, keys: Sequence[str], name: str) -> list[str]:
+        return by_group(suites[suite]["by"][group], keys, name)
+
+    played, dose = ("fully_legal_games", "plies_to_illegal"), ("edited_argmax", "edited_mass", "true_argmax")
+    made: dict[str, Callable[[], list[str]]] = {
+        "legality": legality,
+        "squares": lambda: both(suites, "squares", SQUARES),
+        "squares, prefix": lambda: by_metric(SQUARES, suites["squares"]["by"]["prefix"]),
+        "selfplay": lambda: of("selfplay", "setting", played, "setting"),
+        "rules": exam,
+        "mate-in-one": solved,
+        "world-model": lambda: both(suites, "world-model", WORLD),
+        "probe": lambda: of("probe", "probe", BOARD, "test games"),
+        "probe-random": lambda: of("probe-random", "probe", BOARD, "random games"),
+        "probe, layer": lambda: of("probe", "layer", BOARD, "layer, test games"),
+        "attention": lambda: both(suites, "attention", ATTENTION),
+        "tracking": lambda: both(suites, "tracking", TRACKING),
+        "tracking, layer": lambda: of("tracking", "layer", TRACKING[::2], "layer, test games"),
+        "tracking-random, layer": lambda: of("tracking-random", "layer", TRACKING[::2], "random games"),
+        "edits": lambda: both(suites, "edits", EDITS),
+        "edits, dose": lambda: of("edits", "dose", dose, "dose"),
+        "patching": lambda: both(suites, "patching", PATCHING),
     }
+    return {title: make() for title, make in made.items() if title.partition(",")[0] in suites}
 
 
-def beside(models: Mapping[str, Suites]) -> list[str]:
-    """A line for each figure that all of them have, a column for each model."""
+def beside(models: Mapping[str, Measured]) -> list[str]:
+    """A line for each figure that all of them have and that compares, a column for each model."""
     rows: list[tuple[str, ...]] = []
+    alike = len({each.notation for each in models.values()}) == 1
     for title, (*where, key) in BESIDE.items():
-        found = [reduce(lambda at, name: at.get(name, {}), where, suites) for suites in models.values()]
-        if all(key in metrics for metrics in found):
+        found = [reduce(lambda at, name: at.get(name, {}), where, each.suites) for each in models.values()]
+        # Where a piece goes is an easier question in whole moves than in squares.
+        if all(key in metrics for metrics in found) and (alike or where[0] != "squares"):
             rows.append((title, *(shown(metrics, key) for metrics in found), f"{found[0][key]['n']:,}"))
     return markdown_table(("", *models, "n"), rows)
 
@@ -178,9 +212,9 @@ def main() -> None:
         keep(options.keep, options.folder)
         return
     if options.beside:
-        print("\n".join(beside({each.name: read(each)[0] for each in (options.folder, options.beside)})))
+        print("\n".join(beside({each.name: read(each) for each in (options.folder, options.beside)})))
         return
-    for title, lines in tables(*read(options.folder)).items():
+    for title, lines in tables(read(options.folder)).items():
         print(f"{suite_title(title)}\n\n" + "\n".join(lines) + "\n")
 
 
