@@ -197,7 +197,8 @@ def beside(models: Mapping[str, Measured]) -> list[str]:
         found = [reduce(lambda at, name: at.get(name, {}), where, each.suites) for each in models.values()]
         # Where a piece goes is an easier question in whole moves than in squares.
         if all(key in metrics for metrics in found) and (alike or where[0] != "squares"):
-            rows.append((title, *(shown(metrics, key) for metrics in found), f"{found[0][key]['n']:,}"))
+            counts = dict.fromkeys(f"{metrics[key]['n']:,}" for metrics in found)
+            rows.append((title, *(shown(metrics, key) for metrics in found), " / ".join(counts)))
     return markdown_table(("", *models, "n"), rows)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
+from chesslm import files
+
 ROOT = Path(__file__).parents[1]
 FINDINGS = (ROOT / "docs" / "findings.md").read_text()
 PLOTS = re.findall(r"^ {4}(chesslm plot [^\n]*) --out (\S+)\n(.*?)(?=^#|^ {4}chesslm plot|\Z)", FINDINGS, re.M | re.S)
@@ -58,8 +60,8 @@ def test_the_readme_shows_the_same_of_the_released_model() -> None:
     assert len(table) > 5 and "\n".join(table) in FINDINGS
 
 
-@pytest.mark.parametrize("name", ["chesslm-small", "chesslm-small-plain"])
+@pytest.mark.parametrize("name", ["chesslm-small", "chesslm-small-plain", "chesslm-small-square"])
 def test_what_is_said_of_a_released_model_is_of_its_weights(name: str) -> None:
-    probe = json.loads((ROOT / "checkpoints" / name / "probe" / "board.json").read_text())
+    weights = files.sha256(ROOT / "checkpoints" / name / "model.safetensors")
     for path in (ROOT / "studies" / name).iterdir():
-        assert json.loads(path.read_text())[0]["model"]["sha256"] == probe["model"]
+        assert json.loads(path.read_text())[0]["model"]["sha256"] == weights
