@@ -140,6 +140,20 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(
     assert curves[0]["free_bits"][-1] < curves[0]["free_bits"][0]
 
 
+def test_a_signal_saves_and_says_how_to_go_on(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Ctrl-C; ``test_cli`` has the other one."""
+    out = tmp_path / "out"
+    process = start(tiny_dataset, out, *SETTINGS, "--max-steps", "1000000", "--save-steps", "log2", "--quiet")
+    wait_for(out / "run" / "step-0000004", process)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate()[1].decode()
+    assert process.returncode == 130
+    assert "--resume" in err and "Traceback" not in err
+    state = torch.load(out / "run" / "last.ckpt", weights_only=True)
+    assert state["counters"]["steps"] == state["global_step"] >= 4
+    assert not (out / "chesslm.json").exists()
+
+
 def test_asked_twice_it_does_not_finish_the_step(tiny_dataset: Path, tmp_path: Path) -> None:
     """All games are one batch, so that a step takes seconds; what is followed is measured before it."""
     out = tmp_path / "out"
@@ -288,6 +302,18 @@ def test_bad_folders(cli: Cli, tiny_datasets: Mapping[str, Path], tmp_path: Path
     (tmp_path / "run" / "chesslm.json").unlink()
     ended = cli("train", "--data", tiny_datasets["uci-square"], "--out", tmp_path / "run", "--resume")
     assert (ended.code, ended.err.count("\n")) == (2, 1) and "other data" in ended.err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits on file size are of POSIX")
+def test_a_full_disk_is_one_line_and_nothing_half_written(tiny_dataset: Path, tmp_path: Path) -> None:
+    # A limit on the size of files stands for the full disk: the system's error differs in its number alone.
+    out = tmp_path / "out"
+    options = f"--data {tiny_dataset} --out {out} --max-steps 3 --size tiny"
+    limited = f"ulimit -f 100; exec {sys.executable} -m chesslm train {options}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("chesslm: ") and "Traceback" not in done.stderr
+    assert not list(out.rglob("*.tmp")) and not (out / "run" / "last.ckpt").exists()
 
 
 def test_the_schedule() -> None:
