@@ -65,3 +65,5 @@ def test_what_is_said_of_a_released_model_is_of_its_weights(name: str) -> None:
     weights = files.sha256(ROOT / "checkpoints" / name / "model.safetensors")
     for path in (ROOT / "studies" / name).iterdir():
         assert json.loads(path.read_text())[0]["model"]["sha256"] == weights
+    for probe in (ROOT / "checkpoints" / name).glob("probe/board.json"):
+        assert json.loads(probe.read_text())["model"] == weights
