@@ -1,6 +1,6 @@
 """Games a second of ``chesslm prepare`` beside a loop of ``chess.pgn.read_game`` in one process, on the same games.
 
-    python benchmarks/prepare.py masters.pgn.zst [--games 20000] [--workers 2] [--rounds 3] [--check]
+    python benchmarks/prepare.py masters.pgn.zst [--games 20000] [--notation NAME] [--workers 2] [--rounds 3] [--check]
 
 Both sides read the first games of the PGN from one plain file, alternated, and the median counts. Preparing is the
 whole command: start-up, worker processes, parsing, splits, tokens, shards and their hashes. Run it on an idle machine.
@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("pgn", help="path or URL of a PGN, also .zst, .gz, .bz2")
     parser.add_argument("--games", type=int, default=20000, help="how many of its games; 0: all")
+    parser.add_argument("--notation", default="uci-move", help="what the games are prepared in")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--check", action="store_true", help="compare the moves of every game as well")
@@ -44,7 +45,9 @@ def main() -> None:
         ours, theirs = [], []
         for number in range(options.rounds):
             theirs.append(games / seconds_of_loop(sample))
-            ours.append(games / seconds_of_prepare(sample, Path(folder) / str(number), options.workers))
+            ours.append(
+                games / seconds_of_prepare(sample, Path(folder) / str(number), options.notation, options.workers)
+            )
         report(games, options.workers, theirs, ours)
         if options.check:
             check(sample, options.workers)
@@ -75,8 +78,9 @@ def seconds_of_loop(path: Path) -> float:
     return time.perf_counter() - began
 
 
-def seconds_of_prepare(path: Path, out: Path, workers: int) -> float:
-    command = [sys.executable, "-m", "chesslm", "prepare", path, "--out", out, "--workers", str(workers), "--quiet"]
+def seconds_of_prepare(path: Path, out: Path, notation: str, workers: int) -> float:
+    command = [sys.executable, "-m", "chesslm", "prepare", path, "--notation", notation, "--out", out]
+    command += ["--workers", str(workers), "--quiet"]
     began = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - began

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chesslm import boards
 from chesslm.conditions import Headers, hidden
 from chesslm.filters import Filters, Seen
 from chesslm.game import Dropped, Game
 from chesslm.parsing import Parsed, parse_chunk
+from chesslm.san import write_moves
 from chesslm.shards import split_of
 from chesslm.tokenizer import GameTokenizer, TokenizedGame, get_tokenizer
-from chesslm.words import san_words
 
 EXCLUDE_PLIES = 40
 
@@ -85,7 +84,7 @@ def _row(work: Work, game: Game) -> Row | Dropped:
         return Dropped(reason)
     if work.words:
         # As python-chess would write them, whatever the PGN has.
-        game = replace(game, words=tuple(san_words(boards.to_moves(game.codes))))
+        game = replace(game, words=tuple(write_moves(game.codes)))
     content = game.codes.tobytes()
     split = split_of(content, work.seed, *work.shares)
     row = Row(Seen.key(content), opening_of(game), split, _about(game), None)

@@ -36,8 +36,9 @@ from chesslm.files import atomic
 from chesslm.game import Game
 from chesslm.generate import CHUNK, MAX_PLIES, compressed, progress, random_opening
 from chesslm.pgn import read_games
+from chesslm.san import write_moves
 from chesslm.streams import Source
-from chesslm.words import legal_words, read_word, san_words
+from chesslm.words import legal_words, read_word
 
 TRANSLATIONS = ("uci-san", "san-uci", "moves-fen", "fen-legal", "move-english", "english-move")
 ONE_SIDED = ("uci", "san")
@@ -87,11 +88,11 @@ def _sides(kind: str, moves: list[chess.Move], draw: random.Random) -> tuple[str
         case "uci":
             return "", uci
         case "san":
-            return "", " ".join(san_words(moves))
+            return "", _in_san(moves)
         case "uci-san":
-            return uci, " ".join(san_words(moves))
+            return uci, _in_san(moves)
         case "san-uci":
-            return " ".join(san_words(moves)), uci
+            return _in_san(moves), uci
         case "moves-fen":
             return uci, _board_after(moves).fen()
     before = _board_after(moves[:-1])
@@ -99,6 +100,10 @@ def _sides(kind: str, moves: list[chess.Move], draw: random.Random) -> tuple[str
         return before.fen(), _legal_moves(before)
     sentence = draw.choice(wordings(facts_of(before, moves[-1])))
     return (uci, sentence) if kind == "move-english" else (sentence, moves[-1].uci())
+
+
+def _in_san(moves: list[chess.Move]) -> str:
+    return " ".join(write_moves(map(boards.move_code, moves)))
 
 
 def _board_after(moves: Iterable[chess.Move]) -> chess.Board:
@@ -132,7 +137,7 @@ def check(kind: str, source: str, target: str) -> bool:
         return False
     match kind:
         case "uci-san":
-            return target == " ".join(san_words(moves))
+            return target == _in_san(moves)
         case "san-uci":
             return target == " ".join(move.uci() for move in moves)
         case "moves-fen":
@@ -149,7 +154,7 @@ def read_moves(text: str, words: str) -> list[chess.Move] | None:
             return None
         board.push(move)
     moves = board.move_stack
-    return moves if words == "uci" or san_words(moves) == text.split(" ") else None
+    return moves if words == "uci" or _in_san(moves) == text else None
 
 
 def floor_bits(pair: Pair) -> float | None:

@@ -1,11 +1,11 @@
-"""The moves of a game from its SAN tokens, from the standard start: a fast road for ordinary games.
+"""The moves of a game from its SAN, and the SAN from the moves, from the standard start: a fast road.
 
-Board state is a dozen integers in local variables, python-chess's attack tables do the geometry, and every move
-is checked for legality. Anything unusual (an illegal or ambiguous move, long algebraic notation, a null move)
+Board state is a dozen integers in local variables, and python-chess's attack tables do the geometry. Every move that is
+read is checked for legality; anything unusual (an illegal or ambiguous move, long algebraic notation, a null move)
 gives None, and python-chess, four times slower, decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import chess
@@ -31,9 +31,18 @@ from chess import (
     ROOK,
 )
 
+from chesslm.boards import castling_rook
+from chesslm.words import disambiguation, san_stem
+
 _START = chess.Board()
 _KINDS = (0, _START.pawns, _START.knights, _START.bishops, _START.rooks, _START.queens, _START.kings)
 _KIND_AT = tuple(_START.piece_type_at(square) or 0 for square in chess.SQUARES)
+
+_NEAR = [
+    BB_DIAG_ATTACKS[square][0] | BB_RANK_ATTACKS[square][0] | BB_FILE_ATTACKS[square][0] | BB_KNIGHT_ATTACKS[square]
+    for square in chess.SQUARES
+]
+"""The squares from which a piece could attack each square of an empty board."""
 
 CASTLING = {"O-O": True, "O-O-O": False, "0-0": True, "0-0-0": False}
 
@@ -61,6 +70,21 @@ def _parsed(token: str) -> tuple[int, int, int, int] | None:
     return piece, origins, square, promotion
 
 
+def _attackers(kinds: list[int], white: bool, square: int, by: int, occupied: int) -> int:
+    """The pieces among ``by`` (without kings) that attack a square of the side to move."""
+    queens = kinds[QUEEN]
+    return by & (
+        BB_KNIGHT_ATTACKS[square] & kinds[KNIGHT]
+        | BB_PAWN_ATTACKS[white][square] & kinds[PAWN]
+        | BB_DIAG_ATTACKS[square][BB_DIAG_MASKS[square] & occupied] & (kinds[BISHOP] | queens)
+        | (
+            BB_RANK_ATTACKS[square][BB_RANK_MASKS[square] & occupied]
+            | BB_FILE_ATTACKS[square][BB_FILE_MASKS[square] & occupied]
+        )
+        & (kinds[ROOK] | queens)
+    )
+
+
 def read_moves(tokens: Sequence[str]) -> list[int] | None:
     """The move codes of a game, or None where it takes python-chess to say.
 
@@ -75,21 +99,6 @@ def read_moves(tokens: Sequence[str]) -> list[int] | None:
     ep, white = -1, True
     codes: list[int] = []
 
-    def attacked(square: int, by: int, occupied: int) -> int:
-        """The pieces among ``by`` (without kings) that attack a square of the side to move."""
-        diagonal = BB_DIAG_ATTACKS[square][BB_DIAG_MASKS[square] & occupied]
-        straight = (
-            BB_RANK_ATTACKS[square][BB_RANK_MASKS[square] & occupied]
-            | BB_FILE_ATTACKS[square][BB_FILE_MASKS[square] & occupied]
-        )
-        queens = kinds[QUEEN]
-        return by & (
-            BB_KNIGHT_ATTACKS[square] & kinds[KNIGHT]
-            | BB_PAWN_ATTACKS[white][square] & kinds[PAWN]
-            | diagonal & (kinds[BISHOP] | queens)
-            | straight & (kinds[ROOK] | queens)
-        )
-
     for token in tokens:
         occupied = own | other
         if token in CASTLING:
@@ -97,7 +106,7 @@ def read_moves(tokens: Sequence[str]) -> list[int] | None:
             rook, target, rook_target = (king + 3, king + 2, king + 1) if short else (king - 4, king - 2, king - 1)
             if not 0 <= rook < 64 or not rights & own & BB_SQUARES[rook] or chess.between(king, rook) & occupied:
                 return None
-            if any(attacked(square, other, occupied) for square in (king, rook_target, target)):
+            if any(_attackers(kinds, white, square, other, occupied) for square in (king, rook_target, target)):
                 return None
             if BB_KING_ATTACKS[other_king] & (BB_SQUARES[target] | BB_SQUARES[rook_target]):
                 return None
@@ -159,7 +168,7 @@ def read_moves(tokens: Sequence[str]) -> list[int] | None:
             while origins:
                 one = origins & -origins
                 origins ^= one
-                if not attacked(target if piece == KING else king, left, (own ^ one) | left | to):
+                if not _attackers(kinds, white, target if piece == KING else king, left, (own ^ one) | left | to):
                     if legal:
                         return None
                     legal = one
@@ -187,3 +196,83 @@ def read_moves(tokens: Sequence[str]) -> list[int] | None:
         king, other_king = other_king, king
         white = not white
     return codes
+
+
+def write_moves(codes: Iterable[int]) -> list[str]:
+    """A legal game in SAN, word for word as python-chess writes it, some twenty times as fast.
+
+    Args:
+        codes: of its moves, from the standard start.
+    """
+    kinds = list(_KINDS)
+    kind_at = list(_KIND_AT)
+    own, other = _START.occupied_co[chess.WHITE], _START.occupied_co[chess.BLACK]
+    king, other_king = chess.E1, chess.E8
+    white = True
+    words: list[str] = []
+    for code in map(int, codes):
+        origin, target = code & 63, code >> 6 & 63
+        start, to = BB_SQUARES[origin], BB_SQUARES[target]
+        kind, taken, ep = kind_at[origin], kind_at[target], -1
+        hint = ""
+        # A piece can go to where it would attack what stands there.
+        if (
+            PAWN < kind < KING
+            and (same := own & kinds[kind] ^ start)
+            and (rivals := _attackers(kinds, white, target, same, own | other))
+        ):
+            left = other & ~to
+            free = [
+                square
+                for square in chess.scan_forward(rivals)
+                if not _attackers(kinds, white, king, left, (own ^ BB_SQUARES[square]) | left | to)
+            ]
+            hint = disambiguation(origin, free)
+        word = _stem(code, kind, hint, taken > 0)
+        changed = start | to
+        own ^= changed
+        if taken:
+            kinds[taken] ^= to
+            other ^= to
+        elif kind == PAWN and (origin ^ target) & 7:
+            square = origin & 56 | target & 7
+            kinds[PAWN] ^= BB_SQUARES[square]
+            kind_at[square] = 0
+            other ^= BB_SQUARES[square]
+            changed |= BB_SQUARES[square]
+        elif kind == PAWN and abs(target - origin) == 16:
+            ep = (target + origin) // 2
+        elif kind == KING and abs(target - origin) == 2:
+            rook, rook_target = castling_rook(origin, target), (target + origin) // 2
+            rook_step = BB_SQUARES[rook] | BB_SQUARES[rook_target]
+            kinds[ROOK] ^= rook_step
+            kind_at[rook], kind_at[rook_target] = 0, ROOK
+            own ^= rook_step
+            changed |= rook_step
+        kinds[kind] ^= start
+        kind_at[origin] = 0
+        kind_at[target] = code >> 12 or kind
+        kinds[kind_at[target]] ^= to
+        if kind == KING:
+            king = target
+        own, other = other, own
+        king, other_king = other_king, king
+        white = not white
+        # Most moves come nowhere near the king: looking at its lines only then takes a third of the time away.
+        if changed & _NEAR[king] and _attackers(kinds, white, king, other, own | other):
+            word += "+" if _escapes(kinds, white, own, other, ep) else "#"
+        words.append(word)
+    return words
+
+
+_stem = lru_cache(maxsize=1 << 16)(san_stem)
+
+
+def _escapes(kinds: list[int], white: bool, own: int, other: int, ep: int) -> bool:
+    """Whether the side to move, which is in check, has a legal move."""
+    board = chess.Board(None)
+    _, board.pawns, board.knights, board.bishops, board.rooks, board.queens, board.kings = kinds
+    board.occupied = own | other
+    board.occupied_co[white], board.occupied_co[not white] = own, other
+    board.turn, board.ep_square = white, ep if ep >= 0 else None
+    return any(board.generate_legal_moves())

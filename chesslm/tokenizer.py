@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from functools import cache, cached_property
+from itertools import chain
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import chess
@@ -59,6 +61,7 @@ class Role(IntFlag):
 
 # Members of an enumeration take a microsecond to look up, and arithmetic on them ten times as long as on ints.
 _BEGINS, _ENDS, _CONDITION = int(Role.GAME_BEGINS), int(Role.GAME_ENDS), int(Role.CONDITION)
+_HINT, _ORNAMENT = int(Role.HINT), int(Role.ORNAMENT)
 _IN_FRONT, _STARTS = int(Role.HINT | Role.ORNAMENT), int(Role.MOVE_BEGINS | Role.GAME_ENDS)
 
 
@@ -215,7 +218,15 @@ class GameTokenizer:
 
     def lead(self, ply: int) -> tuple[int, ...]:
         """The token ids in front of the move at a ply, such as its number's."""
-        return tuple(self.ids[token] for token in self.notation.lead(ply))
+        known = self._leads.get(ply)
+        if known is None:
+            known = self._leads[ply] = tuple(self.ids[token] for token in self.notation.lead(ply))
+        return known
+
+    @cached_property
+    def _leads(self) -> dict[int, tuple[int, ...]]:
+        """What stands in front of a move, by ply."""
+        return {}
 
     def encode(
         self,
@@ -255,23 +266,20 @@ class GameTokenizer:
         self, codes: boards.MoveCodes, game_words: Sequence[str] | None, hints: bool
     ) -> tuple[list[int], list[int]]:
         """Ids and roles of a game's moves."""
-        ids: list[int] = []
-        role: list[int] = []
-        moves = boards.to_moves(codes) if game_words is None and self.notation.reads_board else []
-        types = (types[code & 63] for code, types in zip(codes.tolist(), boards.types_before(codes), strict=True))
-        named = [self.ids[PIECES[kind - 1]] for kind in types] if hints else []
-        plain = not hints and not self.notation.lead(0)
-        for ply, spelling in enumerate(self._spellings(codes, moves, game_words)):
-            if not plain:
-                lead = self.lead(ply)
-                ids += lead
-                role += [int(Role.ORNAMENT)] * len(lead)
-                if hints:
-                    ids.append(named[ply])
-                    role.append(int(Role.HINT))
-            ids += spelling
-            role += _move_roles(len(spelling))
-        return ids, role
+        if self.notation.reads_board:
+            spelled = list(map(self.spell_word, san.write_moves(codes) if game_words is None else game_words))
+        else:
+            spelled = list(map(self.spell_code, codes.tolist()))
+        roles = [_move_roles(len(move)) for move in spelled]
+        if hints:
+            types = (types[code & 63] for code, types in zip(codes.tolist(), boards.types_before(codes), strict=True))
+            spelled = [(self.ids[PIECES[kind - 1]], *move) for kind, move in zip(types, spelled, strict=True)]
+            roles = [(_HINT, *role) for role in roles]
+        if self.notation.lead(0):
+            leads = list(map(self.lead, range(len(spelled))))
+            spelled = list(map(add, leads, spelled))
+            roles = [(_ORNAMENT,) * len(lead) + role for lead, role in zip(leads, roles, strict=True)]
+        return list(chain.from_iterable(spelled)), list(chain.from_iterable(roles))
 
     @cached_property
     def by_code(self) -> tuple[NDArray[Any], NDArray[np.uint8]] | None:
@@ -289,14 +297,6 @@ class GameTokenizer:
             ids[code, : len(spelling)] = spelling
             roles[code, : len(spelling)] = _move_roles(len(spelling))
         return ids, roles
-
-    def _spellings(
-        self, codes: boards.MoveCodes, moves: Sequence[chess.Move], game_words: Sequence[str] | None
-    ) -> Iterator[tuple[int, ...]]:
-        if self.notation.reads_board:
-            yield from map(self.spell_word, words.san_words(moves) if game_words is None else game_words)
-        else:
-            yield from map(self.spell_code, codes.tolist())
 
     def decode_moves(self, ids: Sequence[int] | NDArray[Any]) -> list[chess.Move]:
         """The moves of a game's tokens; special tokens and move numbers are passed over.

@@ -1,8 +1,8 @@
 """The word of a move: its text in UCI or in SAN, written, read, and everything that such a word can be.
 
 UCI says the same on every board. SAN has to look at it: which other piece could go there, whether the move checks or
-mates. Written for legal moves exactly as python-chess does (the tests hold it to that), five times as fast; an illegal
-move is written as if it were legal, so that one can ask how likely it is.
+mates. Written for legal moves exactly as python-chess does (the tests hold it to that), five times as fast; whole games
+``san`` writes faster still. An illegal move is written as if it were legal, so that one can ask how likely it is.
 """
 
 import re
@@ -40,17 +40,6 @@ def san_word(move: chess.Move, board: chess.Board) -> str:
     suffix = _san_suffix(board)
     board.pop()
     return stem + suffix
-
-
-def san_words(moves: Iterable[chess.Move]) -> list[str]:
-    """The SAN of every move of a game from the standard start."""
-    board = chess.Board()
-    words = []
-    for move in moves:
-        stem = _san_stem(move, board)
-        board.push(move)
-        words.append(stem + _san_suffix(board))
-    return words
 
 
 def legal_words(board: chess.Board, kind: Kind) -> dict[str, chess.Move]:

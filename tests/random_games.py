@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from chesslm.boards import MoveCodes, to_codes, to_moves
 from chesslm.foreign import foreign_tokenizer
 from chesslm.notation import NAMES, TEXT, TRAINED, Notation, get_notation, train_notation
+from chesslm.san import write_moves
 from chesslm.tokenizer import GameTokenizer
-from chesslm.words import san_words
 
 
 def random_game(seed: int, plies: int) -> MoveCodes:
@@ -72,7 +72,7 @@ def notation_of(name: str) -> Notation:
     """A notation; a learned vocabulary comes from a few games, so that it lacks many moves."""
     if name not in TRAINED:
         return get_notation(name)
-    return train_notation(name, [san_words(to_moves(random_game(seed, 60))) for seed in range(40)], size=300)
+    return train_notation(name, [write_moves(random_game(seed, 60)) for seed in range(40)], size=300)
 
 
 ALL_NOTATIONS = (*NAMES, TEXT)
@@ -94,7 +94,7 @@ def pieces_of_text() -> Tokenizer:
     text = Tokenizer(models.BPE())
     text.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     text.decoder = decoders.ByteLevel()
-    movetext = [" ".join(san_words(to_moves(random_game(seed, 24)))) for seed in range(4)]
+    movetext = [" ".join(write_moves(random_game(seed, 24))) for seed in range(4)]
     prose = ["It was the best of times, it was the worst of times."] * 5
     trainer = trainers.BpeTrainer(
         vocab_size=420,

@@ -10,19 +10,17 @@ from odd_games import lively_game, odd_pgn
 from test_prepare import contents
 
 from chesslm import fast
-from chesslm.boards import to_moves
 from chesslm.game import Dropped, Game
 from chesslm.parsing import parse_chunk
 from chesslm.prepare import prepare
-from chesslm.san import read_moves
-from chesslm.words import san_words
+from chesslm.san import read_moves, write_moves
 
 pytest.importorskip("rust_pgn_reader_python_binding")
 GAMES = [lively_game(seed, plies=20 + seed % 200) for seed in range(300)]
 
 
 def sans(codes: np.ndarray) -> list[str]:
-    return [word.rstrip("+#") for word in san_words(to_moves(codes))]
+    return [word.rstrip("+#") for word in write_moves(codes)]
 
 
 def without_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from chesslm import boards, parallel, words
+from chesslm import boards, parallel
 from chesslm.errors import InputError
 from chesslm.eval.moves import score_moves
 from chesslm.eval.positions import find_positions
@@ -34,6 +34,7 @@ from chesslm.game import Game
 from chesslm.model import load_model
 from chesslm.notation import legal_spellings
 from chesslm.play.player import ModelPlayer
+from chesslm.san import write_moves
 from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
 from chesslm.words import geometric_moves
 
@@ -98,8 +99,7 @@ def test_games_come_back(notation: str, folders: Mapping[str, Path], tmp_path: P
         encoded = tokenizer.encode(game, "1-0")
         assert boards.to_codes(tokenizer.decode_moves(encoded.ids)).tolist() == game.tolist()
     if notation == "text":
-        moves = boards.to_moves(GAMES[0])
-        numbered = [f"{i // 2 + 1}. {san}" if i % 2 == 0 else san for i, san in enumerate(words.san_words(moves))]
+        numbered = [f"{i // 2 + 1}. {san}" if i % 2 == 0 else san for i, san in enumerate(write_moves(GAMES[0]))]
         assert text.decode(tokenizer.encode(GAMES[0]).ids[1:].tolist()) == " ".join(numbered)
         save_tokenizer(tokenizer, tmp_path)
         again = load_tokenizer(tmp_path, "text")

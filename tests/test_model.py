@@ -19,10 +19,10 @@ from chesslm.config import SIZES, ModelConfig
 from chesslm.errors import InputError
 from chesslm.model import load_model, new_gpt2, parameters, resolve_device, resolve_precision, save_checkpoint
 from chesslm.notation import NAMES, Notation
+from chesslm.san import write_moves
 from chesslm.spelling import pieces_of
 from chesslm.tokenizer import get_tokenizer
 from chesslm.tokenizer_files import save_tokenizer
-from chesslm.words import san_words
 
 SHAPE = ModelConfig(layers=1, width=16, heads=2)
 
@@ -96,11 +96,10 @@ def test_saving_leaves_nothing_but_the_checkpoint(checkpoint: Path):
 
 def written(notation: Notation, codes: MoveCodes) -> str:
     """A game as people write it, with which a checkpoint's own tokenizer has to cope."""
-    moves = to_moves(codes)
     if not notation.reads_board:
-        return " ".join(move.uci() for move in moves)
+        return " ".join(move.uci() for move in to_moves(codes))
     numbered = len(notation.lead(0)) > 0
-    words = [f"{i // 2 + 1}.{san}" if numbered and i % 2 == 0 else san for i, san in enumerate(san_words(moves))]
+    words = [f"{i // 2 + 1}.{san}" if numbered and i % 2 == 0 else san for i, san in enumerate(write_moves(codes))]
     return " ".join(words) + " "
 
 

@@ -1,4 +1,4 @@
-"""The fast road for SAN against python-chess, on games rich in castling, promotion, pins and en passant."""
+"""The fast road for SAN, both ways, against python-chess, on games rich in castling, promotion, pins and en passant."""
 
 import random
 
@@ -10,12 +10,16 @@ from odd_games import lively_game
 from random_games import games
 
 from chesslm.boards import move_code, to_moves
-from chesslm.san import read_moves
+from chesslm.san import read_moves, write_moves
+
+
+def sans(moves: list[chess.Move]) -> list[str]:
+    board = chess.Board()
+    return [board.san_and_push(move) for move in moves]
 
 
 def tokens_of(moves: list[chess.Move]) -> list[str]:
-    board = chess.Board()
-    return [board.san_and_push(move).rstrip("+#") for move in moves]
+    return [san.rstrip("+#") for san in sans(moves)]
 
 
 def judged(tokens: list[str]) -> list[int] | None:
@@ -31,6 +35,7 @@ def judged(tokens: list[str]) -> list[int] | None:
 def test_legal_games_are_read_as_python_chess_reads_them(seed: int) -> None:
     codes = lively_game(seed, plies=250)
     assert read_moves(tokens_of(to_moves(codes))) == codes.tolist()
+    assert write_moves(codes) == sans(to_moves(codes))
 
 
 def test_lively_games_have_every_special_move() -> None:
@@ -58,7 +63,33 @@ def test_lively_games_have_every_special_move() -> None:
 @given(games(max_plies=80))
 @settings(max_examples=40, deadline=None)
 def test_any_legal_game(moves: list[chess.Move]) -> None:
-    assert read_moves(tokens_of(moves)) == [move_code(move) for move in moves]
+    codes = [move_code(move) for move in moves]
+    assert read_moves(tokens_of(moves)) == codes
+    assert write_moves(codes) == sans(moves)
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        # A pinned knight is no rival, and two of three queens take more than a file to tell apart.
+        "d4 e6 Nc3 Bb4 e3 a6 Ne2",
+        "e4 b5 f4 c5 Be2 c4 g3 g6 d4 e6 a4 bxa4 e5 a3 c3 Nf6 g4 Bc5 Nd2 Qe7 g5 Qf8 Nb3 axb2 Rxa7 bxc1=Q Kf1 cxb3 h3 "
+        "d5 gxf6 Qc2 Qd3 Be7 fxe7 Qh6 c4 Qd2 cxd5 exd5 Rb7 Qh5 Qg3 Bg4 hxg4 Qxh1 Bd3 Nd7 f5 Qc3 f6 Qxg1+ Ke2 Qgc1 "
+        "Bc2 bxc2 Kf2 Nb6 Qg2 h5 Qxd5 Qa5 Qf3 Qh6 gxh5 Qa6 Kg3 c1=Q Rd7 Qa2 Ra7 Qe1+ Kh3 Qhc1 h6 Qxa7 Qe4 Qc2 h7 "
+        "Qec3+ Kh4 Qaa2 e6 Qc2b3",
+        # Only taking it in passing leads out of a pawn's check.
+        "d4 h5 f3 h4 a3 Rh6 a4 f6 a5 Kf7 b3 Kg6 b4 Kh5 c3 g6 g4+",
+        # Mate by taking in passing (Gundersen and Faul, 1928).
+        "e4 e6 d4 d5 e5 c5 c3 cxd4 cxd4 Bb4+ Nc3 Nc6 Nf3 Nge7 Bd3 O-O Bxh7+ Kxh7 Ng5+ Kg6 h4 Nxd4 Qg4 f5 h5+ Kh6 Nxe6+ "
+        "g5 hxg6#",
+        # A castling rook gives check; a knight mates, since a pawn is pinned.
+        "d4 d5 Nc3 e5 dxe5 d4 Be3 dxe3 Qd3 Ke7 Qa6 Kd7 O-O-O+",
+        "e4 c6 d4 d5 Nc3 dxe4 Nxe4 Nd7 Qe2 Ngf6 Nd6#",
+    ],
+)
+def test_disambiguation_and_marks_are_written_as_python_chess_writes_them(game: str) -> None:
+    codes = judged(game.split())
+    assert codes and write_moves(codes) == sans(to_moves(codes)) == game.split()
 
 
 SAN_LIKE = st.from_regex(r"(?:[NBRQK]?[a-h]?[1-8]?x?[a-h][1-8](?:=[QRBN])?|O-O(?:-O)?)", fullmatch=True)

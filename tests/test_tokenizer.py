@@ -14,6 +14,7 @@ from chesslm.boards import MoveCodes, to_codes, to_moves
 from chesslm.conditions import Headers
 from chesslm.errors import InputError
 from chesslm.notation import NAMES
+from chesslm.san import write_moves
 from chesslm.tokenizer import (
     BOS,
     EOS,
@@ -26,7 +27,6 @@ from chesslm.tokenizer import (
     get_tokenizer,
 )
 from chesslm.tokenizer_files import load_tokenizer, save_tokenizer
-from chesslm.words import san_words
 
 notations = pytest.mark.parametrize("name", NAMES)
 
@@ -76,7 +76,7 @@ def test_a_game_in_uci_square_by_hand():
 @given(game=games())
 @settings(max_examples=30, deadline=None)
 def test_ids_plies_and_roles_say_the_same_game(name: str, game: list[chess.Move]):
-    tokenizer, sans = tokenizer_of(name), san_words(game)
+    tokenizer, sans = tokenizer_of(name), write_moves(to_codes(game))
     for result in (*KNOWN_RESULTS, "*", "", "?"):
         tokenized = tokenizer.encode(to_codes(game), result)
         assert len(tokenized) == len(tokenized.ids) == len(tokenized.ply) == len(tokenized.role)
@@ -136,7 +136,7 @@ def test_plain_transformers_tokenises_text_alike(name: str, tiny_games: list[Mov
             numbered = len(tokenizer.lead(0)) > 0
             gap = " " if name == "pgn-char-spaced" else ""
             numbers = [f"{ply // 2 + 1}.{gap}" if numbered and ply % 2 == 0 else "" for ply in range(len(moves))]
-            text = "".join(f"{number}{san} " for number, san in zip(numbers, san_words(moves), strict=True))
+            text = "".join(f"{number}{san} " for number, san in zip(numbers, write_moves(codes), strict=True))
             assert plain(text)["input_ids"] == expected
             assert plain.decode(expected, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
             continue
