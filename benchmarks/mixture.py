@@ -1,10 +1,11 @@
-"""Which games teach the board? The same minutes on human games alone, on random legal ones, on an engine's, on all.
+"""Which games teach the board, and in which notation? The same minutes on human games alone, on random legal ones, on
+an engine's, and on all of them, written in one way or another.
 
-    python benchmarks/mixture.py MASTERS RANDOM ENGINE ALL --recipe recipes/mixture.toml --out OUT
+    python benchmarks/mixture.py MASTERS RANDOM ENGINE ALL [ALL ...] --recipe recipes/mixture.toml --out OUT
 
-Datasets in uci-move of games of one kind each, and one of all of them, prepared with the same --seed, so that no test
-game is in any of them to learn from. Each model is measured on the test games of every kind, in the suites legality and
-squares.
+Datasets in uci-move of games of one kind each, one of all of them, and more of all of them in other notations, prepared
+with the same --seed, so that no test game is in any of them to learn from. Each model is measured on the test games of
+every kind, in the suite legality, and those that write whole moves in the suite squares.
 
 An arm is done when its JSON is in OUT; one that was stopped goes on. Nothing else should run meanwhile.
 """
@@ -20,11 +21,12 @@ from chesslm import files
 from chesslm.config import read_recipe
 from chesslm.model import keep_freed_memory, quieten_transformers
 from chesslm.names import about_metric
+from chesslm.shards import open_dataset
 from chesslm.tables import cell, markdown_table
 from chesslm.train import train
 
 KINDS = ("masters", "random", "engine")
-ARMS = (*KINDS, "all")
+WHOLE = "uci-move"
 SHOWN = (
     ("legality", "legal_argmax"),
     ("legality", "legal_mass"),
@@ -33,13 +35,24 @@ SHOWN = (
 )
 
 
-def run(arm: str, options: argparse.Namespace) -> dict[str, Any]:
+def find_arms(options: argparse.Namespace) -> dict[str, Path]:
+    """The dataset of each arm."""
+    arms = {kind: getattr(options, kind) for kind in KINDS}
+    for path in options.all:
+        notation = open_dataset(path).meta["notation"]
+        arms["all" if notation == WHOLE else f"all-{notation}"] = path
+    return arms
+
+
+def run(arm: str, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Train an arm's model; how that went, and its metrics on each kind of games."""
     folder = options.out / arm
     if not (folder / "chesslm.json").is_file():
-        train(getattr(options, arm), folder, read_recipe(options.recipe), resume=(folder / "run").is_dir())
+        train(data, folder, read_recipe(options.recipe), resume=(folder / "run").is_dir())
     about = files.read_json(folder / "chesslm.json")
-    sample = f"--suite legality,squares --limit {options.test_games}".split()
+    # Where a piece goes is another question in whole moves than it is in squares or characters.
+    suites = "legality,squares" if about["notation"] == WHOLE else "legality"
+    sample = f"--suite {suites} --limit {options.test_games}".split()
     return {"arm": arm, **about, "suites": {kind: evaluated(folder, getattr(options, kind), *sample) for kind in KINDS}}
 
 
@@ -49,8 +62,9 @@ def table(results: list[dict[str, Any]]) -> list[str]:
     for result in results:
         passes = result["trained"]["tokens"] / result["dataset"]["splits"]["train"]["tokens"]
         for kind, suites in result["suites"].items():
-            cells = [cell(suites[suite][key], about_metric(key)) for suite, key in SHOWN]
-            rows.append((result["arm"], kind, f"{passes:.1f}", *(f"{it.text} ({it.interval})" for it in cells if it)))
+            cells = [cell(suites.get(suite, {}).get(key), about_metric(key)) for suite, key in SHOWN]
+            texts = (f"{it.text} ({it.interval})" if it else "" for it in cells)
+            rows.append((result["arm"], kind, f"{passes:.2f}", *texts))
     head = ("learned from", "asked about", "passes", *(about_metric(key).label for _, key in SHOWN))
     return markdown_table(head, rows, words=2)
 
@@ -58,8 +72,9 @@ def table(results: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Train and measure the arms."""
     parser = argparse.ArgumentParser(description="What a model learns from each kind of games, at equal minutes.")
-    for arm in ARMS:
-        parser.add_argument(arm, type=Path)
+    for kind in KINDS:
+        parser.add_argument(kind, type=Path)
+    parser.add_argument("all", type=Path, nargs="+", help="one for each notation")
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test-games", type=int, default=500)
@@ -67,7 +82,8 @@ def main() -> None:
     keep_freed_memory()
     quieten_transformers()
     options.out.mkdir(parents=True, exist_ok=True)
-    found = [kept(options.out / f"{arm}.json", partial(run, arm, options)) for arm in ARMS]
+    arms = find_arms(options)
+    found = [kept(options.out / f"{arm}.json", partial(run, arm, data, options)) for arm, data in arms.items()]
     print("\n" + "\n".join(table([each for each in found if each])))
 
 
