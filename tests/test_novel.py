@@ -8,11 +8,10 @@ import chess
 import chess.polyglot
 import numpy as np
 import pytest
-from random_games import tokenizer_of
+from random_games import ALL_NOTATIONS, tokenizer_of
 
 from chesslm import boards, shards
 from chesslm.eval import novel
-from chesslm.notation import NAMES
 from chesslm.tokenizer import get_tokenizer
 
 
@@ -71,7 +70,7 @@ def test_equal_hashes_are_equal_positions() -> None:
     )
 
 
-@pytest.mark.parametrize("notation", NAMES)
+@pytest.mark.parametrize("notation", ALL_NOTATIONS)
 def test_moves_come_back_from_shards(tmp_path: Path, notation: str) -> None:
     split = write_split(tmp_path / "data", GAMES, notation, shard_tokens=2_000)
     assert len(split.ids) > 2

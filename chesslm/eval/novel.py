@@ -24,8 +24,9 @@ from chess.polyglot import POLYGLOT_RANDOM_ARRAY
 from numpy.typing import NDArray
 
 from chesslm import boards
+from chesslm.fast import read_many
 from chesslm.shards import Split
-from chesslm.tokenizer import GameTokenizer, Role
+from chesslm.tokenizer import GameTokenizer, Role, TokenIds
 from chesslm.words import geometric_moves
 
 BATCH_GAMES = 4096
@@ -145,16 +146,45 @@ def move_codes(split: Split, shard: int, tokenizer: GameTokenizer) -> tuple[boar
     ids, roles, offsets = split.ids[shard], split.roles[shard], split.offsets[shard]
     begins = np.flatnonzero(roles & Role.MOVE_BEGINS)
     games = np.searchsorted(begins, offsets)
+    lengths = np.flatnonzero(roles & Role.MOVE_ENDS) - begins + 1
     if tokenizer.notation.reads_board:
-        codes = [boards.to_codes(tokenizer.decode_moves(ids[start:stop])) for start, stop in pairwise(offsets)]
+        words = _san(ids, begins, lengths, tokenizer)
+        read = read_many([words[first:last] for first, last in pairwise(games)])
+        codes = [
+            boards.to_codes(tokenizer.decode_moves(ids[start:stop])) if game is None else game
+            for game, (start, stop) in zip(read, pairwise(offsets), strict=True)
+        ]
         return np.concatenate([np.zeros(0, np.uint16), *codes]), games
     table, longest = _spelling_table(tokenizer)
-    lengths = np.flatnonzero(roles & Role.MOVE_ENDS) - begins + 1
     spelled = ids[begins].astype(np.intp)
     for place in range(1, longest):
         further = np.flatnonzero(lengths > place)
         spelled[further] += ids[begins[further] + place].astype(np.intp) * len(tokenizer) ** place
     return table[spelled], games
+
+
+def _san(ids: TokenIds, begins: NDArray[np.int64], lengths: NDArray[np.int64], tokenizer: GameTokenizer) -> list[str]:
+    """The moves that begin at those places and have so many tokens, in SAN without check marks."""
+    spelled = np.full((len(begins), lengths.max(initial=1)), -1, np.int32)
+    for place in range(spelled.shape[1]):
+        further = np.flatnonzero(lengths > place)
+        spelled[further, place] = ids[begins[further] + place]
+    words = _Words(tokenizer)
+    # Row by row as bytes: there are some ten thousand different ones among millions.
+    return list(map(words.__getitem__, spelled.view(f"V{spelled.itemsize * spelled.shape[1]}").ravel().tolist()))
+
+
+class _Words(dict[bytes, str]):
+    """SAN without check marks by the ids of its tokens, int32, -1 behind the last one."""
+
+    def __init__(self, tokenizer: GameTokenizer) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, spelled: bytes) -> str:
+        tokens = tuple(self._tokenizer.tokens[i] for i in np.frombuffer(spelled, np.int32).tolist() if i >= 0)
+        self[spelled] = self._tokenizer.notation.join(tokens).rstrip("+#")
+        return self[spelled]
 
 
 def _spelling_table(tokenizer: GameTokenizer) -> tuple[boards.MoveCodes, int]:
