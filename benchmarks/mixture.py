@@ -7,10 +7,14 @@ Datasets in uci-move of games of one kind each, one of all of them, and more of 
 with the same --seed, so that no test game is in any of them to learn from. Each model is measured on the test games of
 every kind, in the suite legality, and those that write whole moves in the suite squares.
 
-An arm is done when its JSON is in OUT; one that was stopped goes on. Nothing else should run meanwhile.
+First the arms take turns at a short training each, which says how many tokens of theirs the recipe's minutes are: so
+many they learn from, however busy the machine is from then on. Nothing else should run until OUT/pace.json is there.
+An arm is done when its JSON is in OUT; one that was stopped goes on.
 """
 
 import argparse
+import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from typing import Any
 from kept import evaluated, kept
 
 from chesslm import files
-from chesslm.config import read_recipe
+from chesslm.config import Recipe, read_recipe
 from chesslm.model import keep_freed_memory, quieten_transformers
 from chesslm.names import about_metric
 from chesslm.shards import open_dataset
@@ -27,6 +31,7 @@ from chesslm.train import train
 
 KINDS = ("masters", "random", "engine")
 WHOLE = "uci-move"
+PACE_TURNS, PACE_MINUTES = 2, 1.0
 SHOWN = (
     ("legality", "legal_argmax"),
     ("legality", "legal_mass"),
@@ -44,11 +49,26 @@ def find_arms(options: argparse.Namespace) -> dict[str, Path]:
     return arms
 
 
-def run(arm: str, data: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Train an arm's model; how that went, and its metrics on each kind of games."""
+def pace(arms: dict[str, Path], recipe: Recipe) -> dict[str, float]:
+    """Tokens a minute that each arm learns from, its validation apart, by its turns together."""
+    tokens, minutes = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0.0)
+    settings = replace(recipe.train, max_minutes=PACE_MINUTES, val_every=0, val_games=1)
+    for _ in range(PACE_TURNS):
+        for arm, data in arms.items():
+            with tempfile.TemporaryDirectory() as folder:
+                train(data, Path(folder) / arm, replace(recipe, train=settings), quiet=True)
+                trained = files.read_json(Path(folder) / arm / "chesslm.json")["trained"]
+            tokens[arm] += trained["tokens"]
+            minutes[arm] += trained["minutes"]
+    return {arm: tokens[arm] / minutes[arm] for arm in arms}
+
+
+def run(arm: str, data: Path, recipe: Recipe, tokens: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train an arm's model on so many tokens; how that went, and its metrics on each kind of games."""
     folder = options.out / arm
     if not (folder / "chesslm.json").is_file():
-        train(data, folder, read_recipe(options.recipe), resume=(folder / "run").is_dir())
+        settings = replace(recipe.train, max_minutes=0.0, max_tokens=tokens)
+        train(data, folder, replace(recipe, train=settings), resume=(folder / "run").is_dir())
     about = files.read_json(folder / "chesslm.json")
     # Where a piece goes is another question in whole moves than it is in squares or characters.
     suites = "legality,squares" if about["notation"] == WHOLE else "legality"
@@ -82,8 +102,15 @@ def main() -> None:
     keep_freed_memory()
     quieten_transformers()
     options.out.mkdir(parents=True, exist_ok=True)
-    arms = find_arms(options)
-    found = [kept(options.out / f"{arm}.json", partial(run, arm, data, options)) for arm, data in arms.items()]
+    arms, recipe = find_arms(options), read_recipe(options.recipe)
+    paces = kept(options.out / "pace.json", partial(pace, arms, recipe))
+    if paces is None:
+        raise SystemExit("another process takes the pace of the arms: wait for pace.json")
+    budget = {arm: round(paces[arm] * recipe.train.max_minutes) for arm in arms}
+    found = [
+        kept(options.out / f"{arm}.json", partial(run, arm, data, recipe, budget[arm], options))
+        for arm, data in arms.items()
+    ]
     print("\n" + "\n".join(table([each for each in found if each])))
 
 
