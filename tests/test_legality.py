@@ -37,6 +37,7 @@ from chesslm.eval.positions import find_positions
 from chesslm.eval.results import Result
 from chesslm.eval.run import evaluate
 from chesslm.eval.scorers import ModelScorer, Scorer, TokenTree, chain
+from chesslm.eval.trunks import ReadAgain, plant
 from chesslm.game import Game
 from chesslm.model import LoadedModel, new_gpt2
 from chesslm.shards import open_dataset
@@ -314,6 +315,32 @@ def test_branches_are_scored_as_if_each_stood_alone() -> None:
                 path.append(int(each.ids[at]))
                 at = int(each.parent[at])
             np.testing.assert_allclose(row[node], after(scorer, [path[::-1]])[0], atol=1e-6)
+
+
+def test_branches_behind_games_that_are_kept() -> None:
+    """Of any game, in any order, more than once: as if all had been read again."""
+    scorer = random_model("uci-square")
+    rng = np.random.default_rng(0)
+    games = [rng.integers(4, 72, n).astype(np.uint16) for n in (30, 9, 17)]
+
+    def tree(game: int, parents: Sequence[int]) -> TokenTree:
+        chained = range(-1, len(games[game]) - 1)
+        ids = np.concatenate([games[game], rng.integers(4, 72, len(parents)).astype(np.uint16)])
+        return TokenTree(ids, np.array([*chained, *parents], np.int32))
+
+    asked, trees = [2, 0, 2, 1], [tree(2, [3, 17, 0]), tree(0, [29, 5, 31, 31, 12]), tree(2, [16]), tree(1, [0, 9, 9])]
+    kept, again = plant(scorer, games), ReadAgain(scorer, games)
+    assert not isinstance(kept, ReadAgain)
+    for row, other, ids in zip(kept.logits, again.logits, games, strict=True):
+        np.testing.assert_allclose(row[: len(ids)], other[: len(ids)], atol=1e-5)
+    for _ in range(2):
+        for chosen in ([0, 1, 2, 3], [3], [2, 0]):
+            found, expected = (
+                each.branch([asked[i] for i in chosen], [trees[i] for i in chosen]) for each in (kept, again)
+            )
+            assert [len(each) for each in found] == [len(trees[i]) - len(games[asked[i]]) for i in chosen]
+            for row, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(row, other, atol=1e-5)
 
 
 def test_whole_moves_prefix_by_prefix(pool: parallel.Executor) -> None:

@@ -21,8 +21,9 @@ from chesslm import boards
 from chesslm.conditions import Headers
 from chesslm.eval.moves import Progress, batch_tokens
 from chesslm.eval.results import Idea
-from chesslm.eval.scorers import Scorer, batches, chain
+from chesslm.eval.scorers import Scorer, batches
 from chesslm.eval.trees import Choice, PlayedMove, walk, walk_branches
+from chesslm.eval.trunks import plant
 from chesslm.forks import Begun, Forks
 from chesslm.tokenizer import GameTokenizer, Role, TokenIds
 
@@ -92,7 +93,8 @@ def ask(
     ]
     trunks = [ids[: scorer.context - 1] for ids, _ in asked]
     for batch in batches([len(trunk) for trunk in trunks], batch_tokens(scorer)):
-        logits = scorer.logits([chain(trunks[i]) for i in batch]).double().cpu().numpy()
+        planted = plant(scorer, [trunks[i] for i in batch])
+        logits = planted.logits.double().cpu().numpy()
         choices: list[list[Choice]] = []
         for row, i in enumerate(batch):
             choices.append([])
@@ -104,7 +106,7 @@ def ask(
                     choices[-1].append(Choice(forks, move, place.spelled, ranked=ideas and ideas + 1))
                     scores = forks.given_over(logits[row, place.root], place.before)
                     walk(forks, [(choices[-1][-1], ())], scores[None])
-        walk_branches(scorer, forks, [trunks[i] for i in batch], choices)
+        walk_branches(planted, forks, choices)
         found = {choice.move.ply: choice for of_trunk in choices for choice in of_trunk}
         for place in (place for i in batch for place in asked[i][1]):
             if place.number in found:

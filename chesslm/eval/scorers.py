@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import Cache
 
 from chesslm.errors import InputError
 from chesslm.model import LoadedModel
@@ -100,8 +101,8 @@ class ModelScorer:
         """The model's."""
         return self.loaded.context
 
-    def _body(self, **inputs: torch.Tensor) -> torch.Tensor:
-        return self.loaded.model.base_model(**inputs, use_cache=False)[0]
+    def _body(self, **inputs: Any) -> torch.Tensor:
+        return self.loaded.model.base_model(**({"use_cache": False} | inputs))[0]
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """What follows hidden states, in fp32: bf16 logits lie up to 0.06 apart, and likely moves would tie."""
@@ -111,13 +112,31 @@ class ModelScorer:
     @torch.inference_mode()
     def logits(self, trees: Sequence[TokenTree]) -> torch.Tensor:
         """One forward pass."""
+        ids = [tree.ids for tree in trees]
+        return self.read(ids, None if all(tree.is_chain for tree in trees) else ancestors(trees))
+
+    @torch.inference_mode()
+    def read(
+        self, rows: Sequence[TokenIds], sees_BTS: torch.Tensor | None = None, cache: Cache | None = None
+    ) -> torch.Tensor:
+        """Scores of the token after each of some, (B, T, V).
+
+        Args:
+            rows: tokens, (B rows).
+            sees_BTS: whether each of them, with the padding on the right, sees each token of the cache and of its row;
+                None: all before it and itself.
+            cache: what was read before, in equally many rows; to it these are added.
+        """
         device = self.loaded.device
         # Not <pad>: transformers would ask for a mask, which right padding does not need.
-        inputs = {"input_ids": padded([tree.ids for tree in trees], self.tokenizer.bos).to(device)}
-        if not all(tree.is_chain for tree in trees):
-            sees = ancestors(trees)
-            inputs["attention_mask"] = sees[:, None].to(device)
-            inputs["position_ids"] = (sees.sum(-1) - 1).to(device)
+        inputs: dict[str, Any] = {"input_ids": padded(rows, self.tokenizer.bos).to(device)}
+        if sees_BTS is not None:
+            inputs |= {
+                "attention_mask": sees_BTS[:, None].to(device),
+                "position_ids": (sees_BTS.sum(-1) - 1).to(device),
+            }
+        if cache is not None:
+            inputs |= {"past_key_values": cache, "use_cache": True}
         with self.loaded.autocast():
             hidden = self._body(**inputs)
         return self.head(hidden)[..., : len(self.tokenizer)]
@@ -131,16 +150,28 @@ def padded(rows: Sequence[TokenIds], fill: int) -> torch.Tensor:
     return torch.from_numpy(out)
 
 
-def ancestors(trees: Sequence[TokenTree]) -> torch.Tensor:
-    """What each node sees: itself and its ancestors, bool, (B, T, T). Padding sees itself, so that no row is empty."""
-    size = max(map(len, trees))
-    sees = np.zeros((len(trees), size, size), dtype=bool)
-    for matrix, tree in zip(sees, trees, strict=True):
-        for node, parent in enumerate(tree.parent.tolist()):
-            if parent >= 0:
-                matrix[node] = matrix[parent]
-            matrix[node, node] = True
-    sees[:, np.arange(size), np.arange(size)] = True
+def ancestors(trees: Sequence[TokenTree], trunks: Sequence[int] | None = None) -> torch.Tensor:
+    """What each node sees: itself and its ancestors, bool. Padding sees itself, so that no row is empty.
+
+    Args:
+        trees: B trees.
+        trunks: so many tokens at the beginning of each tree are a chain that was read before, padded to a length T;
+            only the N nodes behind it are asked about. None: all of them are.
+
+    Returns:
+        Shape (B, N, T + N).
+    """
+    lengths = trunks or [0] * len(trees)
+    before, size = max(lengths), max(len(tree) - n for tree, n in zip(trees, lengths, strict=True))
+    sees = np.zeros((len(trees), size, before + size), dtype=bool)
+    for matrix, tree, n in zip(sees, trees, lengths, strict=True):
+        for node, parent in enumerate(tree.parent[n:].tolist()):
+            if parent < n:
+                matrix[node, : parent + 1] = True
+            else:
+                matrix[node] = matrix[parent - n]
+            matrix[node, before + node] = True
+    sees[:, np.arange(size), before + np.arange(size)] = True
     return torch.from_numpy(sees)
 
 

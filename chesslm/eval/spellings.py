@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 from chesslm import boards
 from chesslm.eval.moves import MoveScores, Progress, batch_tokens, empty_scores, fill_in, move_spans
 from chesslm.eval.positions import Positions, legal_words, read_words
-from chesslm.eval.scorers import Scorer, batches, chain
+from chesslm.eval.scorers import Scorer, batches
 from chesslm.eval.trees import Choice, PlayedMove, walk, walk_branches
+from chesslm.eval.trunks import plant
 from chesslm.forks import Begun, Floats, Forks, logsumexp
 from chesslm.tokenizer import TokenizedGame
 
@@ -58,11 +59,14 @@ def score_spellings(
     for batch in batches([len(game) for game in games], batch_tokens(scorer)):
         spans = [slice(*positions.first[game : game + 2]) for game in batch]
         # Up to the last move within the context.
-        chains = [
-            chain(games[game].ids[: ends[span][within[span]].max(initial=0) + 1])
-            for game, span in zip(batch, spans, strict=True)
-        ]
-        trunks = scorer.logits(chains).double().cpu().numpy()
+        planted = plant(
+            scorer,
+            [
+                games[game].ids[: ends[span][within[span]].max(initial=0) + 1]
+                for game, span in zip(batch, spans, strict=True)
+            ],
+        )
+        trunks = planted.logits.double().cpu().numpy()
         choices: list[list[Choice]] = []
         for trunk, game, span in zip(trunks, batch, spans, strict=True):
             ids = games[game].ids
@@ -75,7 +79,7 @@ def score_spellings(
             if choices[-1]:
                 roots = trunk[[choice.move.root for choice in choices[-1]]]
                 walk(forks, [(choice, ()) for choice in choices[-1]], roots)
-        walk_branches(scorer, forks, [tree.ids for tree in chains], choices)
+        walk_branches(planted, forks, choices)
         _fill_in_choices(scores, [choice for of_game in choices for choice in of_game])
         greedy |= {choice.move.ply: choice.greedy for of_game in choices for choice in of_game}
         advance(sum(span.stop - span.start for span in spans))

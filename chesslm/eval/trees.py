@@ -14,7 +14,8 @@ import numpy as np
 
 from chesslm.eval.moves import batch_tokens
 from chesslm.eval.ranking import EQUAL
-from chesslm.eval.scorers import Scorer, TokenTree, batches
+from chesslm.eval.scorers import TokenTree, batches
+from chesslm.eval.trunks import Trunks
 from chesslm.forks import Begun, Floats, Forks, log_softmax, logsumexp
 from chesslm.tokenizer import TokenIds
 
@@ -167,33 +168,33 @@ def walk(forks: Forks, nodes: Sequence[tuple[Choice, Begun]], scores: Floats) ->
             choice.greedy, choice.greedy_over = forks.step(begun, likeliest[row])
 
 
-def walk_branches(
-    scorer: Scorer, forks: Forks, trunks: Sequence[TokenIds], choices: Sequence[Sequence[Choice]]
-) -> None:
+def walk_branches(trunks: Trunks, forks: Forks, choices: Sequence[Sequence[Choice]]) -> None:
     """Walk what the choices of each game want, round by round, as far as it fits into the context."""
     while True:
         branches = [
-            branch
-            for trunk, of_game in zip(trunks, choices, strict=True)
-            for branch in _grow(trunk, of_game, scorer.context)
+            (game, *branch)
+            for game, (ids, of_game) in enumerate(zip(trunks.ids, choices, strict=True))
+            for branch in _grow(ids, of_game, trunks.scorer.context)
         ]
         if not branches:
             return
-        for batch in batches([len(tree) for tree, _ in branches], batch_tokens(scorer)):
-            logits = scorer.logits([branches[i][0] for i in batch]).double().cpu().numpy()
-            asked = [(b, *node) for b, i in enumerate(batch) for node in branches[i][1]]
+        for batch in batches([len(tree) for _, tree, _ in branches], batch_tokens(trunks.scorer)):
+            chosen = [branches[i] for i in batch]
+            logits = trunks.branch([game for game, _, _ in chosen], [tree for _, tree, _ in chosen])
+            rows = [each.double().cpu().numpy() for each in logits]
+            asked = [(b, *node) for b, (_, _, nodes) in enumerate(chosen) for node in nodes]
             # A beginning before what it is a beginning of.
             asked.sort(key=lambda node: len(node[3]))
             for _, level in groupby(asked, key=lambda node: len(node[3])):
                 nodes = list(level)
-                rows = logits[[b for b, *_ in nodes], [at for _, at, *_ in nodes]]
-                walk(forks, [(choice, begun) for _, _, choice, begun in nodes], rows)
+                scores = np.stack([rows[b][at] for b, at, *_ in nodes])
+                walk(forks, [(choice, begun) for _, _, choice, begun in nodes], scores)
 
 
 def _grow(
     trunk: TokenIds, choices: Sequence[Choice], context: int
 ) -> Iterator[tuple[TokenTree, list[tuple[int, Choice, Begun]]]]:
-    """Trees of a game's trunk with the nodes that its choices want, and where in the tree each of them is.
+    """Trees of a game's trunk with the nodes that its choices want, and which of those behind it each of them is.
 
     Where the last move of a long game is short, another one may be too long for the context: it has no probability.
     """
@@ -211,7 +212,7 @@ def _grow(
                     at[begun[:n]] = len(ids)
                     ids.append(begun[n - 1])
                     parents.append(at[begun[: n - 1]])
-            asked.append((at[begun], choice, begun))
+            asked.append((at[begun] - len(trunk), choice, begun))
         if len(ids) > len(trunk) + max(TREE_NODES, len(trunk)):
             yield tree()
             ids, parents, asked = ids[: len(trunk)], parents[: len(trunk)], []
