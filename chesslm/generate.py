@@ -15,8 +15,6 @@ import bz2
 import gzip
 import hashlib
 import random
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from chesslm import engines, parallel
 from chesslm.errors import InputError
 from chesslm.files import atomic
 from chesslm.playout import Played, play_at_random
+from chesslm.progress import counting
 
 MAX_PLIES = 300
 """A game that has not ended by then is left unfinished, with the result ``*``."""
@@ -75,7 +74,7 @@ def generate(
         atomic(out) as temporary,
         temporary.open("wb") as file,
         compressed(file, out.suffix) as stream,
-        progress(games, quiet) as advance,
+        counting(games, quiet) as advance,
         parallel.pool(workers) as executor,
     ):
         numbers, seen = range(games), set[bytes]()
@@ -280,27 +279,3 @@ def compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
             yield stream
     else:
         yield file
-
-
-@contextmanager
-def progress(games: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    """A line on stderr, kept up to date in a terminal and repeated in a log; what is given counts a game."""
-    live = sys.stderr.isatty()
-    start = shown = time.monotonic()
-    done = 0
-
-    def advance() -> None:
-        nonlocal done, shown
-        done += 1
-        now = time.monotonic()
-        if not quiet and now - shown >= (0.5 if live else 10):
-            shown = now
-            rate = done / (now - start)
-            line = f"{done:,} of {games:,} games, {rate:.1f} a second, {(games - done) / rate / 60:.0f} minutes left"
-            print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
-
-    try:
-        yield advance
-    finally:
-        if live and shown > start:
-            print(file=sys.stderr)

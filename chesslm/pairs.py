@@ -34,8 +34,9 @@ from chesslm.english import facts_of, read_english, wording_bits, wordings
 from chesslm.errors import InputError
 from chesslm.files import atomic
 from chesslm.game import Game
-from chesslm.generate import CHUNK, MAX_PLIES, compressed, progress, random_opening
+from chesslm.generate import CHUNK, MAX_PLIES, compressed, random_opening
 from chesslm.pgn import read_games
+from chesslm.progress import counting
 from chesslm.san import write_moves
 from chesslm.streams import Source
 from chesslm.words import legal_words, read_word
@@ -208,7 +209,7 @@ def generate_pairs(
         atomic(out) as temporary,
         temporary.open("wb") as file,
         compressed(file, out.suffix) as stream,
-        progress(games, quiet) as advance,
+        counting(games, quiet) as advance,
         closing(found),
     ):
         written = 0

@@ -8,7 +8,6 @@ split of every dataset with that seed, and nothing depends on the number of work
 """
 
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from chesslm.game import Game
 from chesslm.game_rows import Work, make_rows, opening_of
 from chesslm.notation import TEXT, TRAINED, check_name, get_notation
 from chesslm.pgn import WHOLE, Share, read_chunks, read_games
+from chesslm.progress import Line
 from chesslm.shards import SPLITS, open_dataset
 from chesslm.splitter import Splitter
 from chesslm.streams import Source
@@ -192,26 +192,20 @@ def _too_few(kept: int, read: int, dropped: Counter[str]) -> str:
 
 @contextmanager
 def _progress(sources: Sequence[Source], quiet: bool) -> Iterator[Any]:
-    """A line on stderr, kept up to date in a terminal and repeated every ten seconds in a log."""
-    live = sys.stderr.isatty()
-    began = shown = time.monotonic()
-    printed = False
+    """A line on what is read."""
+    line, began = Line(quiet), time.monotonic()
 
     def advance(read: int, kept: int) -> None:
-        nonlocal shown, printed
-        if quiet or (now := time.monotonic()) - shown < (0.5 if live else 10):
-            return
-        shown, printed = now, True
-        size = sum(source.size or 0 for source in sources)
-        share = f", {sum(source.read for source in sources) / size:.0%}" if size else ""
-        line = f"{read:,} games read{share}, {kept:,} kept, {read / (now - began):,.0f} a second"
-        print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+        if line.is_due():
+            size = sum(source.size or 0 for source in sources)
+            share = f", {sum(source.read for source in sources) / size:.0%}" if size else ""
+            rate = read / (time.monotonic() - began)
+            line.show(f"{read:,} games read{share}, {kept:,} kept, {rate:,.0f} a second")
 
     try:
         yield advance
     finally:
-        if live and printed:
-            print(file=sys.stderr)
+        line.close()
 
 
 def summarise(out: Path, meta: dict[str, Any], seconds: float) -> None:

@@ -18,6 +18,7 @@ import torch
 from chesslm import files
 from chesslm.config import TrainConfig
 from chesslm.errors import DivergedError, InputError
+from chesslm.progress import Line
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset
 from chesslm.validation import Logits, score_targets, some_pairs, validate, validate_pairs, validate_prose
@@ -131,7 +132,8 @@ class Recorder(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: "ChessModule") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take over the signals, and the log where the run was stopped."""
         self._handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        self._tick = self._began = self._saved = self._shown = time.monotonic()
+        self._tick = self._began = self._saved = time.monotonic()
+        self._line = Line(self.quiet, live=1, log=30)
         if trainer.is_global_zero:
             self.run.cut(trainer.global_step)
             if trainer.global_step == 0:
@@ -290,11 +292,8 @@ class Recorder(L.Callback):
         self._saved = time.monotonic()
 
     def _show(self, module: "ChessModule", step: int, final: bool) -> None:
-        now = time.monotonic()
-        live = sys.stderr.isatty()
-        if self.quiet or not module.trainer.is_global_zero or not (final or now - self._shown > (1 if live else 30)):
+        if not module.trainer.is_global_zero or not (final or self._line.is_due()):
             return
-        self._shown = now
         progress = module.progress()
         left = module.minutes * (1 - progress) / max(progress, 1e-9)
         parts = [f"step {step:,}", f"{module.tokens / 1e6:.2f} M tokens"]
@@ -312,8 +311,9 @@ class Recorder(L.Callback):
             parts.append(f"validation {self.validation['val_bits_per_move']:.2f} bits/move")
             parts.append(f"{self.validation['val_legal_argmax']:.1%} legal")
         parts.append(f"{int(left)}:{int(left * 60) % 60:02d} left")
-        line = " | ".join(parts)
-        print(f"\r\033[K{line}" if live else line, end="\n" if final or not live else "", file=sys.stderr, flush=True)
+        self._line.show(" | ".join(parts))
+        if final:
+            self._line.close()
 
     def raise_if_stopped(self, out: Path, first: bool, alone: bool) -> None:
         """Turn a run that did not reach its end into the exception that says so.

@@ -4,9 +4,8 @@ The command line, the demo, tests and notebooks all call ``evaluate``.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from chesslm.eval.results import Result, results_object, write_figures, write_re
 from chesslm.names import ON_RANDOM_GAMES
 from chesslm.notation import TEXT
 from chesslm.pairs import sample
+from chesslm.progress import bars
 from chesslm.shards import Dataset, open_dataset
 
 if TYPE_CHECKING:
@@ -245,29 +245,3 @@ def about_model(loaded: Any, told: bool) -> dict[str, Any]:
         "precision": str(loaded.precision).removeprefix("torch."),
         **({"told": list(kinds) if told else []} if kinds else {}),
     }
-
-
-@dataclass(frozen=True)
-class Bars:
-    """What is being done, on stderr if that is a terminal."""
-
-    shown: Any
-
-    def bar(self, what: str, total: int | None) -> Any:
-        """A new step; returns what to call with what is done of it."""
-        for task in self.shown.task_ids:
-            self.shown.remove_task(task)
-        task = self.shown.add_task(what, total=total)
-        return lambda done: self.shown.advance(task, done)
-
-
-@contextmanager
-def bars(quiet: bool) -> Iterator[Bars]:
-    """Progress bars on stderr, which are gone at the end."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    # Where no bar can be drawn, rich would still write an empty line in front of an error.
-    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as shown:
-        yield Bars(shown)

@@ -13,12 +13,12 @@ from chesslm import boards
 from chesslm.eval.asking import Question, ask
 from chesslm.eval.intervals import Bootstrap
 from chesslm.eval.results import Metric, Metrics, Result
-from chesslm.eval.run import Bars
 from chesslm.eval.scorers import ModelScorer
 from chesslm.inside.cases import KINDS, PLIES, Case, make_case
 from chesslm.inside.edits import Directions, Editor, Outcome, Push, outcomes, pushes
 from chesslm.inside.linear import Part
 from chesslm.model import LoadedModel
+from chesslm.progress import Bars
 
 CASES, CHOOSING = 700, 150
 """Positions to measure on and to choose by, of each kind of change; three kinds of them."""

@@ -16,7 +16,7 @@ from chesslm.eval.games import Games, from_chance, sample_games
 from chesslm.eval.intervals import Bootstrap
 from chesslm.eval.orders import make_pairs
 from chesslm.eval.results import Result, results_object, write_results
-from chesslm.eval.run import Bars, about_data, about_model, bars, check_outputs
+from chesslm.eval.run import about_data, about_model, check_outputs
 from chesslm.eval.table import print_tables
 from chesslm.inside import controls, edits
 from chesslm.inside import probe as probes
@@ -32,6 +32,7 @@ from chesslm.inside.tracking import tracking
 from chesslm.inside.truths import BOARD, truths_of_games
 from chesslm.model import LoadedModel, load_model
 from chesslm.names import ON_RANDOM_GAMES
+from chesslm.progress import Bars, bars
 
 VALIDATION, TEST = 0.1, 0.2
 """Shares of the games by which layers and penalties are chosen, and on which probes are measured."""

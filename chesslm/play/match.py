@@ -20,11 +20,11 @@ from chesslm import boards, files
 from chesslm.bundled import bundled
 from chesslm.errors import InputError
 from chesslm.game import Game
-from chesslm.generate import progress
 from chesslm.pgn import read_games
 from chesslm.play.choice import Style
 from chesslm.play.record import Played, Player, Record, table
 from chesslm.play.sides import Answer, EngineSide, Side, Turn, side
+from chesslm.progress import counting
 from chesslm.streams import Source
 
 OPENING_PLIES = 8
@@ -151,7 +151,7 @@ def match(
         one = side(model, style, strict, seed, device)
         for spec in against:
             other = side(spec, style, strict, seed + 1, device)
-            with progress(games, quiet) as advance:
+            with counting(games, quiet) as advance:
                 asyncio.run(_play((one, other), fixtures, record, at_once, advance))
             names.append(other.name)
     return [f"{one.name}:", "", *table(record, one.name, names)]
