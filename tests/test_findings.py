@@ -60,7 +60,7 @@ def test_the_readme_shows_the_same_of_the_released_model() -> None:
     assert len(table) > 5 and "\n".join(table) in FINDINGS
 
 
-@pytest.mark.parametrize("name", ["chesslm-small", "chesslm-small-plain", "chesslm-small-square"])
+@pytest.mark.parametrize("name", ["chesslm-small", "chesslm-small-plain", "chesslm-small-square", "chesslm-small-char"])
 def test_what_is_said_of_a_released_model_is_of_its_weights(name: str) -> None:
     weights = files.sha256(ROOT / "checkpoints" / name / "model.safetensors")
     for path in (ROOT / "studies" / name).iterdir():

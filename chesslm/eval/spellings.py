@@ -17,8 +17,8 @@ it begins with the same scores, less the letters: that the move before is over i
 Where a notation has to see the board (SAN), the legal moves are written and the greedy move is read in a pool of
 processes, at the measured plies alone.
 
-For uci-square: three to four forward passes over the games, and behind them the nodes: a hundred a ply for a model that
-knows next to nothing, the fewer the more certain a model is.
+For uci-square: a forward pass over the games and two or three over the nodes behind them (``trunks``): a hundred a ply
+for a model that knows next to nothing, the fewer the more certain a model is.
 """
 
 import math
