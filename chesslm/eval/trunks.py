@@ -51,8 +51,10 @@ class Trunks(Protocol):
 
 
 def plant(scorer: Scorer, games: Sequence[TokenIds]) -> Trunks:
-    """One forward pass of some games, as trunks."""
-    return _model_trunks(scorer, games) if isinstance(scorer, ModelScorer) else ReadAgain(scorer, games)
+    """One forward pass of some games. Where a move is one token nothing branches off, and nothing is kept."""
+    if isinstance(scorer, ModelScorer) and not scorer.tokenizer.is_one_token:
+        return _model_trunks(scorer, games)
+    return ReadAgain(scorer, games)
 
 
 @dataclass(frozen=True)

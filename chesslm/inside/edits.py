@@ -262,16 +262,22 @@ def outcomes(
     """
     plain = ModelScorer(loaded)
     keys = [key_of(loaded.tokenizer, case.codes) for case in cases]
-    scorer = PushedScorer(plain, dict(zip(keys, cases, strict=True)), layers, push) if push else plain
+    # Not the plain scorer where nothing is pushed: it reads branches in another way, which rounds otherwise.
+    pushed = PushedScorer(plain, dict(zip(keys, cases, strict=True)), layers if push else (), push or _stay)
     moves = [np.array(sorted(case.true | case.edited), np.uint16) for case in cases]
     questions = [Question(i, len(case.codes), moves[i]) for i, case in enumerate(cases)]
-    answers = ask(scorer, [case.codes for case in cases], questions)
+    answers = ask(pushed, [case.codes for case in cases], questions)
     found = []
     for case, each, answer in zip(cases, moves, answers, strict=True):
         chances = np.exp(np.nan_to_num(answer.log_p, nan=-np.inf))
         true, edited = (float(chances[np.isin(each, list(legal))].sum()) for legal in (case.true, case.edited))
         found.append(Outcome(true, edited, answer.greedy in case.true, answer.greedy in case.edited))
     return found
+
+
+def _stay(_: int, hidden: Vector, __: Case) -> Vector:
+    """Push by nothing."""
+    return np.zeros_like(hidden)
 
 
 def erased(
