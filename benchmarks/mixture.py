@@ -13,7 +13,6 @@ An arm is done when its JSON is in OUT; one that was stopped goes on.
 """
 
 import argparse
-import csv
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -24,6 +23,7 @@ from kept import evaluated, kept
 
 from chesslm import files
 from chesslm.config import Recipe, read_recipe
+from chesslm.logs import read_log
 from chesslm.model import keep_freed_memory, quieten_transformers
 from chesslm.names import about_metric
 from chesslm.shards import open_dataset
@@ -61,10 +61,9 @@ def pace(arms: dict[str, Path], recipe: Recipe) -> dict[str, float]:
         for arm, data in arms.items():
             with tempfile.TemporaryDirectory() as folder:
                 train(data, Path(folder) / arm, replace(recipe, train=settings), quiet=True)
-                with (Path(folder) / arm / "run" / "metrics.csv").open() as file:
-                    first, *_, last = csv.DictReader(file)
-            tokens[arm] += float(last["tokens"]) - float(first["tokens"])
-            minutes[arm] += float(last["minutes"]) - float(first["minutes"])
+                first, *_, last = read_log(Path(folder) / arm / "run" / "metrics.csv")
+            tokens[arm] += last["tokens"] - first["tokens"]
+            minutes[arm] += last["minutes"] - first["minutes"]
     return {arm: tokens[arm] / minutes[arm] for arm in arms}
 
 
