@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -92,6 +93,25 @@ for name in {LIGHT}:
 print("light")
 """
     assert run_python(script) == "light\n"
+
+
+def test_what_only_judges_loads_no_torch_in_a_worker_process():
+    calls = re.compile(r"(?:pool\.map\(|in_order\(\w+, )(\w+)")
+    found = set[str]()
+    for name, path in MODULES.items():
+        for function in calls.findall(path.read_text()):
+            # Otherwise it is an argument or a variable, which stands for functions of that module.
+            found.add(getattr(getattr(import_module(name), function, None), "__module__", name))
+    # The cells of a study train there.
+    found -= {"chesslm.transfer", "chesslm.parallel"}
+    assert {"chesslm.eval.positions", "chesslm.eval.exam", "chesslm.inside.counterfactual"} < found
+    script = f"""
+import importlib, sys
+for name in {sorted(found)}:
+    importlib.import_module(name)
+    assert not {{"torch", "transformers", "lightning"}} & set(sys.modules), name
+"""
+    run_python(script)
 
 
 @pytest.mark.parametrize("part", ["eval", "inside", "play", "report"])

@@ -11,10 +11,11 @@ from toy import toy
 
 from chesslm import boards, parallel
 from chesslm.inside import probe as probes
+from chesslm.inside.counterfactual import legal_on, with_pieces
 from chesslm.inside.linear import Part, part_of
 from chesslm.inside.probe import BoardProbe
 from chesslm.inside.samples import sample
-from chesslm.inside.tracking import Believed, legal_on, moved, scattered, tracking, with_pieces
+from chesslm.inside.tracking import Believed, moved, scattered, tracking
 from chesslm.inside.truths import CODES, Truths, pieces_of, truths_of
 from chesslm.model import LoadedModel
 

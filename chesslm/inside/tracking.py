@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import chess
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,9 +25,10 @@ from chesslm.eval.positions import find_positions
 from chesslm.eval.results import Result
 from chesslm.eval.scorers import ModelScorer
 from chesslm.game import Game
+from chesslm.inside.counterfactual import legal_otherwise
 from chesslm.inside.linear import Part, read
 from chesslm.inside.probe import BoardProbe
-from chesslm.inside.truths import CODES, put
+from chesslm.inside.truths import CODES, Codes
 from chesslm.model import LoadedModel
 
 WRONG_SQUARES = {1: "1", 2: "2 to 3", 4: "4 to 7", 8: "8 to 15", 16: "16 and more"}
@@ -36,8 +36,6 @@ WRONG_SQUARES = {1: "1", 2: "2 to 3", 4: "4 to 7", 8: "8 to 15", 16: "16 and mor
 LEGAL = 2000
 """Legal moves at most that are asked about likewise."""
 CHUNK = 64
-
-Codes = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -200,37 +198,4 @@ def _allowed(
         for row, each in zip(rows.tolist(), pieces, strict=True)
     ]
     chunks = [asked[i : i + CHUNK] for i in range(0, len(asked), CHUNK)]
-    return np.array([answer for chunk in pool.map(_legal, chunks) for answer in chunk], np.float64)
-
-
-def _legal(asked: Sequence[tuple[boards.MoveCodes, int, Codes]]) -> list[bool]:
-    true = boards.boards_after(codes for codes, _, _ in asked)
-    return [
-        legal_on(with_pieces(board, pieces), boards.code_move(move))
-        for board, (_, move, pieces) in zip(true, asked, strict=True)
-    ]
-
-
-def with_pieces(true: chess.Board, pieces: Codes) -> chess.Board:
-    """A board with other pieces; rights and en passant are kept as far as the pieces for them stand there.
-
-    Without a king of the side to move nothing would be a check, and anything allowed: then it stands where it is.
-    """
-    board = chess.Board(None)
-    board.turn = true.turn
-    put(board, pieces)
-    king = true.king(true.turn)
-    if board.king(true.turn) is None and king is not None:
-        board.set_piece_at(king, chess.Piece(chess.KING, true.turn))
-    board.castling_rights = true.castling_rights
-    board.castling_rights = board.clean_castling_rights()
-    if true.ep_square is not None:
-        passed = true.ep_square + (-8 if true.turn else 8)
-        if board.piece_at(passed) == chess.Piece(chess.PAWN, not true.turn) and not board.piece_at(true.ep_square):
-            board.ep_square = true.ep_square
-    return board
-
-
-def legal_on(board: chess.Board, move: chess.Move) -> bool:
-    """Whether a move is legal on any board, even one that no game leads to."""
-    return boards.illegal_kind(board, move) is None
+    return np.array([answer for chunk in pool.map(legal_otherwise, chunks) for answer in chunk], np.float64)

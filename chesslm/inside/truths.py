@@ -19,6 +19,7 @@ VALUES = np.array([0, 1, 3, 3, 5, 9, 0, -1, -3, -3, -5, -9, 0], np.float32)
 """Material, in pawns, by code; White's counts."""
 CHUNK_GAMES = 16
 
+Codes = NDArray[np.int8]
 Labels = NDArray[np.int8]
 
 
