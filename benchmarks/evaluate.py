@@ -37,10 +37,10 @@ def main() -> None:
     from chesslm.eval.legality import HeldOut, legality
     from chesslm.eval.positions import find_positions
     from chesslm.eval.scorers import ModelScorer
-    from chesslm.model import LoadedModel, keep_freed_memory, load_model, new_gpt2, resolve_precision
+    from chesslm.model import LoadedModel, load_model, new_gpt2, resolve_precision, tune_memory
     from chesslm.tokenizer import get_tokenizer
 
-    keep_freed_memory()  # as load_model does; both sides gain
+    tune_memory()  # as load_model does; both sides gain
     if arguments.model:
         loaded = load_model(arguments.model, device="cpu")
     else:

@@ -29,7 +29,7 @@ from chesslm.chances import random_mover
 from chesslm.config import Recipe, changed, read_recipe
 from chesslm.kernels import fast_kernels
 from chesslm.loader import GameBatches
-from chesslm.model import keep_freed_memory, new_gpt2, quieten_transformers, resolve_precision
+from chesslm.model import new_gpt2, quieten_transformers, resolve_precision, tune_memory
 from chesslm.module import loss_sum
 from chesslm.optim import Together, make_optimizer, rate, set_rates
 from chesslm.provenance import revision
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=800_000)
     parser.add_argument("--only", nargs="*", default=list(IDEAS), help="names of ideas; all by default")
     options = parser.parse_args()
-    keep_freed_memory()
+    tune_memory()
     quieten_transformers()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only:

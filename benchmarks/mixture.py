@@ -24,7 +24,7 @@ from kept import evaluated, kept
 from chesslm import files
 from chesslm.config import Recipe, read_recipe
 from chesslm.logs import read_log
-from chesslm.model import keep_freed_memory, quieten_transformers
+from chesslm.model import quieten_transformers, tune_memory
 from chesslm.names import about_metric
 from chesslm.shards import open_dataset
 from chesslm.tables import cell, markdown_table
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test-games", type=int, default=500)
     options = parser.parse_args()
-    keep_freed_memory()
+    tune_memory()
     quieten_transformers()
     options.out.mkdir(parents=True, exist_ok=True)
     arms, recipe = find_arms(options), read_recipe(options.recipe)

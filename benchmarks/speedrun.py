@@ -27,7 +27,7 @@ from chesslm import files
 from chesslm.config import changed, read_recipe
 from chesslm.learning import crossing
 from chesslm.logs import read_log
-from chesslm.model import keep_freed_memory, quieten_transformers
+from chesslm.model import quieten_transformers, tune_memory
 from chesslm.seeds import pooled
 from chesslm.shards import Dataset, open_dataset
 from chesslm.tables import markdown_table
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--random-games", type=int, default=200)
     parser.add_argument("--val-games", type=int, default=100)
     options = parser.parse_args()
-    keep_freed_memory()
+    tune_memory()
     quieten_transformers()
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = range(1, options.seeds + 1)

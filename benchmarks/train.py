@@ -26,7 +26,7 @@ from torch import nn
 from usual import ROWS, SHAPE, Usual
 
 from chesslm.config import Recipe, TrainConfig
-from chesslm.model import keep_freed_memory
+from chesslm.model import tune_memory
 from chesslm.optim import make_optimizer
 from chesslm.shards import Split, open_dataset
 from chesslm.tokenizer import get_tokenizer
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    keep_freed_memory()
+    tune_memory()
     split = open_dataset(options.dataset).splits["train"]
     sides: dict[str, Callable[[], float]] = {
         "chesslm": lambda: chesslm_speed(options.dataset),

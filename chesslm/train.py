@@ -34,12 +34,12 @@ from chesslm.errors import FailureError, InputError
 from chesslm.kernels import fast_kernels
 from chesslm.loader import GameBatches
 from chesslm.model import (
-    keep_freed_memory,
     new_gpt2,
     quieten_transformers,
     resolve_device,
     resolve_precision,
     save_checkpoint,
+    tune_memory,
 )
 from chesslm.module import ChessModule
 from chesslm.provenance import before_this_leg, describe, revision
@@ -208,7 +208,7 @@ def _fit(
     ranks: Ranks,
 ) -> None:
     settings = module.settings
-    keep_freed_memory()
+    tune_memory()
     quieten_transformers()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
 """Models on disk: what is saved comes back, plain transformers reads it alike, what is not whole is refused."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,15 @@ from transformers import GPT2LMHeadModel
 from chesslm.boards import MoveCodes, to_moves
 from chesslm.config import SIZES, ModelConfig
 from chesslm.errors import InputError
-from chesslm.model import load_model, new_gpt2, parameters, resolve_device, resolve_precision, save_checkpoint
+from chesslm.model import (
+    load_model,
+    new_gpt2,
+    parameters,
+    resolve_device,
+    resolve_precision,
+    save_checkpoint,
+    tune_memory,
+)
 from chesslm.notation import NAMES, Notation
 from chesslm.san import write_moves
 from chesslm.spelling import pieces_of
@@ -316,3 +325,13 @@ def test_a_head_of_its_own_begins_as_the_embeddings_and_is_kept(tmp_path: Path) 
     assert torch.allclose(plain.lm_head.weight, 2 * plain.transformer.wte.weight)
     tied = new_gpt2(SHAPE, tokenizer, seed=1)
     assert tied.lm_head.weight is tied.transformer.wte.weight
+
+
+def test_a_number_of_kernels_that_the_user_gives_is_kept(monkeypatch: pytest.MonkeyPatch):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.delenv(name, raising=False)
+    tune_memory()
+    assert os.environ[name] == "64"
+    monkeypatch.setenv(name, "500")
+    tune_memory()
+    assert os.environ[name] == "500"
