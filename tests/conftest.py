@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zygote
 from random_games import random_game, write_pgn
 
 from chesslm import parallel
@@ -57,6 +58,8 @@ def pytest_configure() -> None:
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if not SOAK:
+        zygote.install()
 
 
 @pytest.hookimpl(optionalhook=True)
