@@ -8,6 +8,7 @@ stopped goes on with the rest when it is run again, if need be on another machin
 """
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,8 +35,9 @@ def transfer(
     Args:
         path: the study's TOML file.
         out: its folder, made if missing.
-        workers: who trains cells; processes share the cores among them, on a cluster a cell has so many threads as
-            ``OMP_NUM_THREADS`` says there. The datasets, and models to start from, must be there under the same paths.
+        workers: who trains cells; processes share the cores among them unless ``OMP_NUM_THREADS`` is set; on a cluster
+            a cell has so many threads as it says there. The datasets, and models to start from, must be there under the
+            same paths.
         device: to train and measure on; one graphics card has room for a worker or two.
         quiet: no progress.
 
@@ -54,7 +56,7 @@ def transfer(
         for rate in arm.rates
         if len(arm.rates) > 1
     ]
-    threads = max(1, parallel.cores() // parallel.cores(workers)) if isinstance(workers, int) else None
+    threads = threads_of(workers)
     with files.alone_in(out), parallel.pool(workers) as pool:
         (out / "cells").mkdir(exist_ok=True)
         tried = list(_run(trials, study, out, pool, threads, device, quiet))
@@ -173,6 +175,13 @@ def _is_recipe(kept: dict[str, Any], cell: Cell, study: Study) -> bool:
 
 def _measured_on(study: Study) -> dict[str, int]:
     return {"test_games": study.test_games, "random_games": study.random_games}
+
+
+def threads_of(workers: parallel.Workers) -> int | None:
+    """Of each worker; None where that is said, or for others to say."""
+    if not isinstance(workers, int) or "OMP_NUM_THREADS" in os.environ:
+        return None
+    return max(1, parallel.cores() // parallel.cores(workers))
 
 
 def run_cell(folder: Path, cell: Cell, study: Study, threads: int | None, device: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from conftest import Cli
 from random_games import write_pgn
 
 import chesslm
+from chesslm import demo
 from chesslm.boards import MoveCodes
 from chesslm.cli import app
 from chesslm.inside import editing
@@ -38,6 +39,7 @@ SMALLER = {
     "uci:stockfish": f"uci:{shutil.which('stockfish') or '/usr/games/stockfish'}",
     "--random 1000 --edit": "--random 20 --limit 20 --edit",
     "--random 1000": "--random 20",
+    "--out data/first": "--out data/first --workers 1",
     "--random 100": "--random 5",
     "--limit 200": "--limit 5",
     "--minutes 10": "--minutes 0.02",
@@ -86,6 +88,7 @@ def test_the_commands_run(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     for name in ("CASES", "CHOOSING", "CURVE"):
         monkeypatch.setattr(editing, name, 10)
+    monkeypatch.setattr(demo, "RANDOM_GAMES", 5)
     assert len(commands()) > 12
     for line in commands():
         for large, small in SMALLER.items():

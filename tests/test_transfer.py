@@ -15,13 +15,14 @@ from conftest import Cli
 from safetensors.torch import load_file, save_file
 from scipy import stats
 
+from chesslm import parallel
 from chesslm.errors import FailureError, InputError
 from chesslm.loader import GameBatches
 from chesslm.run import RunFolder
 from chesslm.seeds import Spread, pooled
 from chesslm.shards import open_dataset
 from chesslm.study import Cell, read_study
-from chesslm.transfer import transfer
+from chesslm.transfer import threads_of, transfer
 from chesslm.transferred import FIGURES, effective_games, markdown, summarize
 
 STUDY = """
@@ -111,6 +112,15 @@ def test_a_cell_that_was_begun_otherwise_does_not_go_on(study: Path, tiny_datase
     RunFolder(out / "cells/scratch-40-seed1-rate0.5/run", recipe, None).create(open_dataset(tiny_dataset).sha256)
     with pytest.raises(InputError, match=r"rate0\.5 was begun with another recipe"):
         transfer(study, out, workers=1, quiet=True)
+
+
+def test_workers_share_the_cores_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda workers=0: workers or 8)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert [threads_of(workers) for workers in (0, 1, 2, 16)] == [1, 8, 4, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_of(2) is None
+    assert threads_of("dask://127.0.0.1:8786") is None
 
 
 def test_a_cell_ends_with_its_best_weights(study: Path, tmp_path: Path) -> None:
