@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ PLAIN = {"executable": None, "preexec_fn": None, "pass_fds": (), "shell": False,
 """Arguments of Popen for which there is a way."""
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
 LARGEST = 1 << 18
+_one_at_a_time = threading.Lock()
 
 _usual = subprocess.Popen._execute_child  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -66,13 +68,15 @@ def _execute_child(self: "subprocess.Popen[Any]", *given: Any) -> None:
         "session": asked["start_new_session"],
         "group": asked["process_group"],
     }
-    # For no longer than that: what other processes leave behind is none of ours.
-    ctypes.CDLL(None).prctl(SUBREAPER, 1)
-    try:
-        socket.send_fds(_zygote(), [pickle.dumps(what)], [n if pipe == -1 else pipe for n, pipe in enumerate(pipes)])
-        self.pid = int(_zygote().recv(32))
-    finally:
-        ctypes.CDLL(None).prctl(SUBREAPER, 0)
+    with _one_at_a_time:
+        # For no longer than that: what other processes leave behind is none of ours.
+        ctypes.CDLL(None).prctl(SUBREAPER, 1)
+        try:
+            fds = [n if pipe == -1 else pipe for n, pipe in enumerate(pipes)]
+            socket.send_fds(_zygote(), [pickle.dumps(what)], fds)
+            self.pid = int(_zygote().recv(32))
+        finally:
+            ctypes.CDLL(None).prctl(SUBREAPER, 0)
     self._child_created = True  # pyright: ignore[reportAttributeAccessIssue]
     ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
     self._close_pipe_fds(*(asked[end] for end in ends))  # pyright: ignore[reportAttributeAccessIssue]
@@ -89,6 +93,7 @@ def _at_start() -> dict[str, str]:
 
 
 _started: list["subprocess.Popen[bytes]"] = []
+"""Zygotes: Popen warns of a process that is forgotten while it runs."""
 
 
 @cache
