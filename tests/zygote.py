@@ -1,9 +1,9 @@
 """Real commands, started quickly.
 
-``python -m chesslm train`` spends seven seconds of processor time on imports before it does anything, and the tests
-start some hundreds of such commands. Here one process makes the imports once and forks for each command, as Android
-starts its apps. What comes out is a process as real as any, with a number, pipes, signals and an end of its own, and a
-child of the tests; only its imports were made before it began.
+``python -m chesslm train`` spends seven seconds of processor time on imports before it does anything, and many tests
+start such commands. Here one process makes the imports once and forks for each command, as Android starts its apps.
+What comes out is a process as real as any, with a number, pipes, signals and an end of its own, and a child of the
+tests; only its imports were made before it began.
 
 ``install`` makes ``subprocess`` do so for commands that need torch. Everything else is started as ever, and so are
 these where CHESSLM_SOAK is set, where their environment differs in what an interpreter reads as it starts, and on other
