@@ -243,7 +243,7 @@ def tune_memory() -> None:
 
     oneDNN, which multiplies in bf16, makes a kernel for each shape and keeps the last 1,024, of up to 3 MB each; hardly
     two batches of games have the same shape. Training ``small`` with Muon grew to 4.3 GB in 120 steps and to 9 GB in
-    3,000. A step has fewer than 64 shapes, so no more are kept: 2.1 GB after 60 steps where it had been 3.2, at the
+    1,600. A step has fewer than 64 shapes, so no more are kept: 2.1 GB after 60 steps where it had been 3.2, at the
     same speed. It reads the number when it makes its first kernel.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
