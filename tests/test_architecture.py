@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import requires
 from pathlib import Path
@@ -82,17 +83,21 @@ def test_these_need_no_torch_at_all(name: str):
     assert not roots & {"torch", "transformers", "lightning"}
 
 
-def test_importing_the_light_modules_loads_no_torch():
-    script = f"""
+def load_without_torch(names: Iterable[str]) -> str:
+    """What a fresh interpreter says that imports these modules; it fails where one of them loads torch."""
+    return run_python(f"""
 import importlib, sys
-for name in {LIGHT}:
-    importlib.import_module("chesslm." + name)
+for name in {sorted(names)}:
+    importlib.import_module(name)
     for heavy in ("torch", "transformers", "lightning"):
         if heavy in sys.modules:
-            sys.exit(f"chesslm.{{name}} loads {{heavy}}")
+            sys.exit(f"{{name}} loads {{heavy}}")
 print("light")
-"""
-    assert run_python(script) == "light\n"
+""")
+
+
+def test_importing_the_light_modules_loads_no_torch():
+    assert load_without_torch(f"chesslm.{name}" for name in LIGHT) == "light\n"
 
 
 def test_what_only_judges_loads_no_torch_in_a_worker_process():
@@ -105,13 +110,7 @@ def test_what_only_judges_loads_no_torch_in_a_worker_process():
     # The cells of a study train there.
     found -= {"chesslm.transfer", "chesslm.parallel"}
     assert {"chesslm.eval.positions", "chesslm.eval.exam", "chesslm.inside.counterfactual"} < found
-    script = f"""
-import importlib, sys
-for name in {sorted(found)}:
-    importlib.import_module(name)
-    assert not {{"torch", "transformers", "lightning"}} & set(sys.modules), name
-"""
-    run_python(script)
+    assert load_without_torch(found) == "light\n"
 
 
 @pytest.mark.parametrize("part", ["eval", "inside", "play", "report"])

@@ -54,8 +54,9 @@ def _execute_child(self: "subprocess.Popen[Any]", *given: Any) -> None:
     """In the place of Popen's own, which forks this process and executes a file."""
     asked = inspect.signature(_usual).bind(self, *given).arguments
     command = asked["args"]
-    known = isinstance(command, list) and list(map(str, command[:3])) == [sys.executable, "-m", "chesslm"]
-    quick = known and {str(part) for part in command[3:4]} <= VERBS and all(asked[key] == PLAIN[key] for key in PLAIN)
+    begins = list(map(str, command[:4])) if isinstance(command, list) else []
+    known = begins[:3] == [sys.executable, "-m", "chesslm"] and begins[-1] in VERBS
+    quick = known and all(asked[key] == PLAIN[key] for key in PLAIN)
     environment = dict(os.environ if asked["env"] is None else asked["env"])
     if not quick or _read_at_start(environment) != _read_at_start(_at_start()):
         _usual(self, *given)
