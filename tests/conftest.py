@@ -1,11 +1,11 @@
 """What the tests share: real games, a real dataset and a real model, each made once a run."""
 
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,19 @@ NOTATIONS = ("uci-move", "uci-square", "san", "pgn-char", "bpe")
 
 
 class OnDemand(Mapping[str, Path]):
-    """Folders by notation, each made when it is first asked for."""
+    """Folders by notation, each made by the first process of the run that asks for it."""
 
-    def __init__(self, make: Callable[[str], Path], names: Iterable[str]) -> None:
-        self._make, self._names = cache(make), tuple(names)
+    def __init__(self, root: Path, make: Callable[[str, Path], object], names: Iterable[str]) -> None:
+        self._root, self._make, self._names = root, make, tuple(names)
+        root.mkdir(exist_ok=True)
 
     def __getitem__(self, name: str) -> Path:
-        return self._make(name)
+        folder = self._root / name
+        with (self._root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                self._make(name, folder)
+        return folder
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -115,21 +121,22 @@ def tiny_pgn(tiny_games: list[MoveCodes], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def tiny_datasets(tiny_pgn: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a run of pytest have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def tiny_datasets(tiny_pgn: Path, shared: Path) -> Mapping[str, Path]:
     """The tiny games prepared, a dataset folder by notation."""
     from chesslm.prepare import prepare
 
-    root = tmp_path_factory.mktemp("data")
-
-    def make(notation: str) -> Path:
+    def make(notation: str, folder: Path) -> None:
         size = 300 if notation in TRAINED else 0
-        prepare(
-            [str(tiny_pgn)], root / notation, notation=notation, vocabulary=size, val=0.1, test=0.1, workers=1,
-            quiet=True,
-        )  # fmt: skip
-        return root / notation
+        prepare([str(tiny_pgn)], folder, notation=notation, vocabulary=size, val=0.1, test=0.1, workers=1, quiet=True)
 
-    return OnDemand(make, NOTATIONS)
+    return OnDemand(shared / "datasets", make, NOTATIONS)
 
 
 @pytest.fixture(scope="session")
@@ -139,21 +146,19 @@ def tiny_dataset(tiny_datasets: Mapping[str, Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tiny_datasets: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def tiny_models(tiny_datasets: Mapping[str, Path], shared: Path) -> Mapping[str, Path]:
     """A really trained checkpoint folder by notation: 0.2 M parameters, some seconds each."""
     from chesslm.config import ModelConfig, Recipe, TrainConfig
     from chesslm.train import train
 
-    root = tmp_path_factory.mktemp("models")
-
-    def make(notation: str) -> Path:
+    def make(notation: str, folder: Path) -> None:
         recipe = Recipe(
             ModelConfig(layers=2, width=64, heads=2),
             TrainConfig(max_steps=60, batch_tokens=2048, val_every=0, precision="fp32"),
         )
-        return train(tiny_datasets[notation], root / notation, recipe, device="cpu", quiet=True)
+        train(tiny_datasets[notation], folder, recipe, device="cpu", quiet=True)
 
-    return OnDemand(make, tiny_datasets)
+    return OnDemand(shared / "models", make, tiny_datasets)
 
 
 @pytest.fixture(scope="session")

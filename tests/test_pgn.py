@@ -13,6 +13,7 @@ from pathlib import Path
 import chess.pgn
 import pytest
 import zstandard
+from conftest import SOAK
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odd_games import lively_game, odd_pgn
@@ -77,12 +78,13 @@ def sourced(path: Path, text: str | bytes, workers: int = 1) -> list[Game | Drop
     return [game for _, game in read_games([Source(str(path))], workers)]
 
 
-def test_thousands_of_odd_games_are_read_as_python_chess_reads_them() -> None:
+def test_odd_games_are_read_as_python_chess_reads_them() -> None:
     found = Counter[str]()
-    for seed in range(6):
+    texts = 6 if SOAK else 2
+    for seed in range(texts):
         text = odd_pgn(seed, base())
         found += agree(parse_chunk(text.encode()).items, judged(text))
-    assert found[""] > 2000
+    assert found[""] > 330 * texts
     assert set(found) == {"", "illegal move", "null move", "no moves", "not a game", "FEN start", "variant"}
 
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALLER = {
     "--max-minutes 60": "--max-steps 2",
-    "--max-steps 2000": "--max-steps 2",
+    "--max-steps 2000": "--max-steps 2 --size tiny",
     "--size small": "--size tiny",
     "--games 1000": "--games 20",
     "--games 100 ": "--games 2 ",

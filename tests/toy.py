@@ -5,6 +5,7 @@ What probes and edits must find is known: all of the board at layer 2, nothing a
 """
 
 from collections.abc import Sequence
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,15 @@ WIDTH = 64 * SIGNS.shape[1] + 1
 """What stands where, and the side to move."""
 SURE = 12.0
 """Logit of a legal move; of others 0."""
+
+
+@cache
+def _legal(pieces: bytes, white: bool) -> list[str]:
+    """Moves that are legal where these pieces stand. Tests ask for the same boards again and again."""
+    board = chess.Board(None)
+    board.turn = white
+    board.set_piece_map({square: chess.Piece.from_symbol(CODES[code]) for square, code in enumerate(pieces) if code})
+    return [move.uci() for move in board.generate_legal_moves()]
 
 
 class _Block(torch.nn.Module):
@@ -88,19 +98,12 @@ class Toy(torch.nn.Module):
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits of the moves that are legal on the board that ``hidden`` shows, (..., V)."""
         tokenizer = self.base_model.tokenizer
-        shown = hidden.reshape(-1, WIDTH) @ self.base_model.turn.T
+        shown = (hidden.reshape(-1, WIDTH) @ self.base_model.turn.T).numpy()
+        white = shown[:, -1] > 0.5
+        likeliest = (shown[:, :-1].reshape(-1, 64, SIGNS.shape[1]) @ SIGNS.T).argmax(-1).astype(np.int8)
         logits = torch.zeros((len(shown), len(tokenizer)))
-        for row, scores in zip(logits, shown, strict=True):
-            white = np.array([scores[-1].item() > 0.5])
-            likeliest = (scores[:-1].view(64, -1).numpy() @ SIGNS.T).argmax(-1).astype(np.int8)
-            pieces = mine(likeliest[None], white)[0]
-            board = chess.Board(None)
-            board.turn = bool(white[0])
-            for square, code in enumerate(pieces):
-                if code:
-                    board.set_piece_at(square, chess.Piece.from_symbol(CODES[code]))
-            for move in board.generate_legal_moves():
-                row[tokenizer.ids[move.uci()]] = SURE
+        for row, pieces, turn in zip(logits, mine(likeliest, white), white.tolist(), strict=True):
+            row[[tokenizer.ids[word] for word in _legal(pieces.tobytes(), turn)]] = SURE
             if self.wanton:
                 row[tokenizer.ids[self.wanton]] = 2 * SURE
         return logits.view(*hidden.shape[:-1], -1)
