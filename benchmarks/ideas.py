@@ -7,7 +7,8 @@ the idea is another one, is of random games. Figures are of validation games: wh
 test games. An interval is that of the games' draw (blocks of them); that of the seed shows in the rows "seed 2, 3".
 
 A run is done when its JSON is in OUT: what was stopped goes on with the rest, and several of these commands may share
-OUT, one a core. Tokens a second mean something only where nothing else ran.
+OUT, one a core. Tokens a second mean something only where nothing else ran. Without datasets nothing is trained: the
+command prints the table of what is in OUT.
 """
 
 import argparse
@@ -159,20 +160,23 @@ def table(results: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Try them."""
+    """Try them, or show what came of them."""
     parser = argparse.ArgumentParser(description="Ideas for a faster learner, at equal tokens.")
-    parser.add_argument("masters", type=Path)
-    parser.add_argument("random", type=Path)
-    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("masters", type=Path, nargs="?")
+    parser.add_argument("random", type=Path, nargs="?")
+    parser.add_argument("--recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=800_000)
     parser.add_argument("--only", nargs="*", default=list(IDEAS), help="names of ideas; all by default")
     options = parser.parse_args()
-    tune_memory()
-    quieten_transformers()
-    options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.only:
-        kept(options.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', name)}.json", partial(tried, name, options))
+    if options.masters:
+        if not (options.random and options.recipe):
+            parser.error("to try ideas it takes two datasets and --recipe")
+        tune_memory()
+        quieten_transformers()
+        options.out.mkdir(parents=True, exist_ok=True)
+        for name in options.only:
+            kept(options.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', name)}.json", partial(tried, name, options))
     found = {each["name"]: each for each in map(files.read_json, sorted(options.out.glob("*.json")))}
     print("\n" + "\n".join(table([found[name] for name in IDEAS if name in found])))
 

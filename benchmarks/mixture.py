@@ -9,7 +9,8 @@ every kind, in the suite legality, and those that write whole moves in the suite
 
 First the arms take turns at a short training each, which says how many tokens of theirs the recipe's minutes are: so
 many they learn from, however busy the machine is from then on. Nothing else should run until OUT/pace.json is there.
-An arm is done when its JSON is in OUT; one that was stopped goes on.
+An arm is done when its JSON is in OUT; one that was stopped goes on. Without datasets nothing is trained: the command
+prints the table of what is in OUT.
 """
 
 import argparse
@@ -80,6 +81,20 @@ def run(arm: str, data: Path, recipe: Recipe, tokens: int, options: argparse.Nam
     return {"arm": arm, **about, "suites": {kind: evaluated(folder, getattr(options, kind), *sample) for kind in KINDS}}
 
 
+def make(options: argparse.Namespace) -> None:
+    """Train and measure the arms that are not in OUT."""
+    tune_memory()
+    quieten_transformers()
+    options.out.mkdir(parents=True, exist_ok=True)
+    arms, recipe = find_arms(options), read_recipe(options.recipe)
+    paces = kept(options.out / "pace.json", partial(pace, arms, recipe))
+    if paces is None:
+        raise SystemExit("another process takes the pace of the arms: wait for pace.json")
+    for arm, data in arms.items():
+        tokens = round(paces[arm] * recipe.train.max_minutes)
+        kept(options.out / f"{arm}.json", partial(run, arm, data, recipe, tokens, options))
+
+
 def table(results: list[dict[str, Any]]) -> list[str]:
     """A line for each arm and kind of test games, intervals over games."""
     rows = []
@@ -94,28 +109,22 @@ def table(results: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Train and measure the arms."""
+    """Train and measure the arms, or show what came of them."""
     parser = argparse.ArgumentParser(description="What a model learns from each kind of games, at equal minutes.")
     for kind in KINDS:
-        parser.add_argument(kind, type=Path)
-    parser.add_argument("all", type=Path, nargs="+", help="one for each notation")
-    parser.add_argument("--recipe", type=Path, required=True)
+        parser.add_argument(kind, type=Path, nargs="?")
+    parser.add_argument("all", type=Path, nargs="*", help="one for each notation")
+    parser.add_argument("--recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test-games", type=int, default=500)
     options = parser.parse_args()
-    tune_memory()
-    quieten_transformers()
-    options.out.mkdir(parents=True, exist_ok=True)
-    arms, recipe = find_arms(options), read_recipe(options.recipe)
-    paces = kept(options.out / "pace.json", partial(pace, arms, recipe))
-    if paces is None:
-        raise SystemExit("another process takes the pace of the arms: wait for pace.json")
-    budget = {arm: round(paces[arm] * recipe.train.max_minutes) for arm in arms}
-    found = [
-        kept(options.out / f"{arm}.json", partial(run, arm, data, recipe, budget[arm], options))
-        for arm, data in arms.items()
-    ]
-    print("\n" + "\n".join(table([each for each in found if each])))
+    if options.masters:
+        if not (options.all and options.recipe):
+            parser.error("to train it takes four datasets or more, and --recipe")
+        make(options)
+    names = [*KINDS, *sorted(path.stem for path in options.out.glob("all*.json"))]
+    done = [path for name in names if (path := options.out / f"{name}.json").is_file()]
+    print("\n" + "\n".join(table([files.read_json(path) for path in done])))
 
 
 if __name__ == "__main__":
