@@ -118,44 +118,70 @@ IDEAS = {
     "seed 2": Idea("", {"train.seed": 2}),
     "seed 3": Idea("", {"train.seed": 3}),
     "tokens alone, without their squares": Idea(
-        "worse: a move's two squares are most of its meaning", {"train.spelling": False}
+        "worse: a move's two squares are most of its meaning", {"train.spelling": False}, kept="no"
     ),
-    "positions at random": Idea("a little worse, late in games", {"model.sinusoids": False}),
-    "AdamW alone": Idea("worse, as in a pilot", {"train.optimizer": "adamw"}),
-    "Muon at 0.01": Idea("worse: too slow", {"train.muon_learning_rate": 0.01}),
-    "Muon at 0.04": Idea("better in so few steps", {"train.muon_learning_rate": 0.04}),
-    "AdamW at 0.004": Idea("level", {"train.learning_rate": 4e-3}),
+    "positions at random": Idea("a little worse, late in games", {"model.sinusoids": False}, kept="no"),
+    "AdamW alone": Idea("worse, as in a pilot", {"train.optimizer": "adamw"}, kept="no"),
+    "Muon at 0.01": Idea("worse: too slow", {"train.muon_learning_rate": 0.01}, kept="no"),
+    "Muon at 0.04": Idea("better in so few steps", {"train.muon_learning_rate": 0.04}, kept="no: level, for more bits"),
+    "AdamW at 0.004": Idea("level", {"train.learning_rate": 4e-3}, kept="no: level, for more bits"),
     "embeddings three times as fast": Idea(
-        "better: rare moves get few gradients", optimizer=partial(_embedding_rate, times=3)
+        "better: rare moves get few gradients", optimizer=partial(_embedding_rate, times=3), kept="no: more bits"
     ),
-    "batches of 4,096 tokens": Idea("worse: half the steps", {"train.batch_tokens": 4096}),
-    "batches of 1,024 tokens": Idea("a little better a token, too slow a step", {"train.batch_tokens": 1024}),
-    "deep: 8 layers of 256": Idea("better: a board is built up in steps", _shape(8, 256, 4)),
-    "wide: 3 layers of 384": Idea("worse: too shallow", _shape(3, 384, 6)),
-    "10 heads of 32": Idea("better: more pieces to look at", _shape(5, 320, 10)),
-    "squared ReLU": Idea("a little better, and cheaper", model=partial(_activation, name="relu2")),
-    "outputs of blocks begin at zero": Idea("better in the first steps", model=_zero_outputs),
-    "keys begin as queries": Idea("better: moves that share a square see each other", model=_alike),
-    "values and outputs begin as copies": Idea("better: squares are passed on", model=_passed_on),
+    "batches of 4,096 tokens": Idea(
+        "worse: half the steps",
+        {"train.batch_tokens": 4096},
+        kept="where there are steps enough: no model here that learned for an hour or more has smaller ones",
+    ),
+    "batches of 1,024 tokens": Idea(
+        "a little better a token, too slow a step",
+        {"train.batch_tokens": 1024},
+        kept="no: a step saves no more than it costs",
+    ),
+    "deep: 8 layers of 256": Idea("better: a board is built up in steps", _shape(8, 256, 4), kept="no"),
+    "wide: 3 layers of 384": Idea(
+        "worse: too shallow", _shape(3, 384, 6), kept="no, found after the recipes: to be tried in longer runs"
+    ),
+    "10 heads of 32": Idea("better: more pieces to look at", _shape(5, 320, 10), kept="no"),
+    "squared ReLU": Idea("a little better, and cheaper", model=partial(_activation, name="relu2"), kept="no: level"),
+    "outputs of blocks begin at zero": Idea("better in the first steps", model=_zero_outputs, kept="no"),
+    "keys begin as queries": Idea("better: moves that share a square see each other", model=_alike, kept="no"),
+    "values and outputs begin as copies": Idea("better: squares are passed on", model=_passed_on, kept="no"),
     "embeddings and head apart": Idea(
-        "better: the square that a move leaves means another thing before and after it", {"model.tied": False}
+        "better: the square that a move leaves means another thing before and after it",
+        {"model.tied": False},
+        kept="yes",
     ),
-    "queries, keys and values apart": Idea("a little better: they have little in common", optimizer=_apart),
-    "three Newton-Schulz steps": Idea("level, and a tenth faster", optimizer=partial(_muon, ns_steps=3)),
-    "momentum 0.9": Idea("better in so few steps", optimizer=partial(_muon, momentum=0.9)),
-    "no weight decay": Idea("level: far from overfitting", {"train.weight_decay": 0.0}),
-    "fp32": Idea("level, at half the speed", {"train.precision": "fp32"}),
-    "no warm-up": Idea("a little worse", {"train.warmup": 0.0}),
-    "rate falls in the last fifth": Idea("a little worse: short runs want long falls", {"train.decay": 0.2}),
-    "rate falls from the beginning": Idea("level", {"train.decay": 0.98}),
-    "openings first": Idea("worse: late boards are the hard part", openings=0.3),
-    "a tenth of the games, ten times": Idea("worse, but not by much", repeats=10),
-    "no random games": Idea("better on human games, far worse on random ones", share=0.0),
-    "half random games": Idea("better on random games, worse on human ones", share=0.5),
+    "queries, keys and values apart": Idea(
+        "a little better: they have little in common",
+        optimizer=_apart,
+        kept="no: too little for an optimizer of our own",
+    ),
+    "three Newton-Schulz steps": Idea("level, and a tenth faster", optimizer=partial(_muon, ns_steps=3), kept="no"),
+    "momentum 0.9": Idea("better in so few steps", optimizer=partial(_muon, momentum=0.9), kept="no: level"),
+    "no weight decay": Idea(
+        "level: far from overfitting", {"train.weight_decay": 0.0}, kept="in short runs: it is the default"
+    ),
+    "fp32": Idea("level, at half the speed", {"train.precision": "fp32"}, kept="no"),
+    "no warm-up": Idea("a little worse", {"train.warmup": 0.0}, kept="no: level"),
+    "rate falls in the last fifth": Idea(
+        "a little worse: short runs want long falls", {"train.decay": 0.2}, kept="no: level"
+    ),
+    "rate falls from the beginning": Idea("level", {"train.decay": 0.98}, kept="no"),
+    "openings first": Idea("worse: late boards are the hard part", openings=0.3, kept="no"),
+    "a tenth of the games, ten times": Idea("worse, but not by much", repeats=10, kept="no"),
+    "no random games": Idea("better on human games, far worse on random ones", share=0.0, kept="no"),
+    "half random games": Idea(
+        "better on random games, worse on human ones", share=0.5, kept="no: the mixture has a third"
+    ),
     "half of the games left at any ply": Idea(
-        "far better on both: thirty legal moves are learned from, not one", {"train.strays": 0.5}
+        "far better on both: thirty legal moves are learned from, not one",
+        {"train.strays": 0.5},
+        kept="in chesslm-small and chesslm-small-square",
     ),
     "and a loss of what is not legal": Idea(
-        "better still: of moves it is not sure of, the sure ones win", {"train.strays": 0.5, "train.legality": 4.0}
+        "better still: of moves it is not sure of, the sure ones win",
+        {"train.strays": 0.5, "train.legality": 4.0},
+        kept="in chesslm-small and chesslm-small-square",
     ),
 }
