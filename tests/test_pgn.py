@@ -84,7 +84,7 @@ def test_odd_games_are_read_as_python_chess_reads_them() -> None:
     for seed in range(texts):
         text = odd_pgn(seed, base())
         found += agree(parse_chunk(text.encode()).items, judged(text))
-    assert found[""] > 330 * texts
+    assert found[""] > 2000 * texts // 6
     assert set(found) == {"", "illegal move", "null move", "no moves", "not a game", "FEN start", "variant"}
 
 
