@@ -8,6 +8,7 @@ with the same --seed, so that no test game is in it. Sides take turns, seed by s
 minutes once, and asked on validation games every few minutes whether it has reached ``--to``.
 
 A run is done when its JSON is in OUT: what was stopped goes on with the rest. Nothing else should run meanwhile.
+Without datasets nothing is trained: the command prints what is in OUT.
 """
 
 import argparse
@@ -157,11 +158,11 @@ def minutes_to(result: dict[str, Any], level: float) -> str:
 
 
 def main() -> None:
-    """Run the comparison."""
+    """Run the comparison, or show what came of it."""
     parser = argparse.ArgumentParser(description="Our recipe beside the usual one, at equal minutes.")
-    parser.add_argument("masters", type=Path)
-    parser.add_argument("ours", type=Path)
-    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("masters", type=Path, nargs="?")
+    parser.add_argument("ours", type=Path, nargs="?")
+    parser.add_argument("--recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, nargs="*", default=[10, 20])
     parser.add_argument("--seeds", type=int, default=3)
@@ -172,20 +173,23 @@ def main() -> None:
     parser.add_argument("--random-games", type=int, default=200)
     parser.add_argument("--val-games", type=int, default=100)
     options = parser.parse_args()
-    tune_memory()
-    quieten_transformers()
-    options.out.mkdir(parents=True, exist_ok=True)
     seeds = range(1, options.seeds + 1)
     cells = [Cell(side, minutes, seed) for seed in seeds for minutes in options.minutes for side in SIDES]
     watched = [Cell(side, options.within, 1) for side in SIDES] if options.within else []
-    found = [
-        (cell, kept(options.out / f"{cell.name}.json", partial(run, cell, options)))
-        for cell in dict.fromkeys(cells + watched)
-    ]
-    print("\n" + "\n".join(legality_table([result for _, result in found if result])))
-    for cell, result in found:
-        if result and cell in watched:
-            print(f"{cell.side}: {minutes_to(result, options.to)} minutes to {options.to:.0%} on validation games")
+    places = {cell: options.out / f"{cell.name}.json" for cell in cells + watched}
+    if options.masters:
+        if not (options.ours and options.recipe):
+            parser.error("to train it takes two datasets and --recipe")
+        tune_memory()
+        quieten_transformers()
+        options.out.mkdir(parents=True, exist_ok=True)
+        for cell, path in places.items():
+            kept(path, partial(run, cell, options))
+    found = {cell: files.read_json(path) for cell, path in places.items() if path.is_file()}
+    print("\n" + "\n".join(legality_table(list(found.values()))))
+    for cell in watched:
+        if cell in found:
+            print(f"{cell.side}: {minutes_to(found[cell], options.to)} minutes to {options.to:.0%} on validation games")
 
 
 if __name__ == "__main__":
