@@ -14,6 +14,7 @@ Of a move in several tokens each token has the chances of the moves that begin a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +73,7 @@ class RandomMover:
             games: each with the row that it stands in, and how likely a move in it is a random one: 1 in a game of
                 random moves. They may be cut after any move.
         """
-        played = [boards.to_codes(self.tokenizer.decode_moves(game.ids)) for _, game, _ in games]
+        played = [self._played(game) for _, game, _ in games]
         parts = [
             self._of_game(game, share, codes, *legal)
             for (_, game, share), codes, legal in zip(games, played, legal_moves(played), strict=True)
@@ -82,6 +83,24 @@ class RandomMover:
         ids, shares, may = (np.concatenate([_widened(part[n], most) for part in parts]) for n in (1, 2, 3))
         arrays = row, np.concatenate([at for at, *_ in parts]), ids, shares.astype(np.float32), may
         return Chances(*map(torch.from_numpy, arrays))
+
+    def _played(self, game: TokenizedGame) -> boards.MoveCodes:
+        """The moves of a game, looked up by their tokens: a tenth of the time of reading them one by one, or less."""
+        keys, codes, radix = self._spellings
+        begins, ends = (np.flatnonzero(game.role & int(role)) for role in (Role.MOVE_BEGINS, Role.MOVE_ENDS))
+        place = begins[:, None] + np.arange(len(radix))
+        ids = np.where(place <= ends[:, None], game.ids[np.minimum(place, len(game.ids) - 1)], 0)
+        return codes[np.searchsorted(keys, ids @ radix)]
+
+    @cached_property
+    def _spellings(self) -> tuple[NDArray[np.int64], boards.MoveCodes, NDArray[np.int64]]:
+        """The ids of every move as one number, in order; the moves; what an id counts at each place of a move."""
+        assert self.tokenizer.by_code
+        table, _ = self.tokenizer.by_code
+        radix = len(self.tokenizer) ** np.arange(table.shape[1])
+        keys = table @ radix
+        order = np.argsort(keys)
+        return keys[order], order.astype(np.uint16), radix
 
     def _of_game(
         self,
