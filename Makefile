@@ -19,7 +19,7 @@ check: $(READY) tools
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 soak: $(READY) tools
 	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist load tests/test_uci.py tests/test_cli.py tests/test_fuzz.py tests/test_pgn.py tests/test_playout.py tests/test_reliability.py tests/test_cluster.py tests/test_nodes.py

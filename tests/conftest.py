@@ -19,6 +19,12 @@ from chesslm.notation import TRAINED
 
 SOAK = bool(os.environ.get("CHESSLM_SOAK"))
 """Whether to do all of what is otherwise a small sample (``make soak``)."""
+LONG = [
+    "test_terminal", "test_readme", "test_train", "test_probe", "test_edits", "test_match", "test_cluster", "test_cli",
+    "test_pictures", "test_nodes", "test_transfer", "test_reliability", "test_prepare", "test_pgn", "test_legality",
+    "test_tokenizer", "test_generate", "test_resume", "test_demo", "test_web",
+]  # fmt: skip
+"""Files that take 20 s or more, the longest first."""
 NOTATIONS = ("uci-move", "uci-square", "san", "pgn-char", "bpe")
 
 
@@ -66,6 +72,11 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if not SOAK:
         zygote.install()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long: for one that is begun last, all other processes would wait."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.hookimpl(optionalhook=True)
