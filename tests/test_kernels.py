@@ -9,7 +9,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.activations import ACT2FN
 
-from chesslm.kernels import TANH, GeluByExp, causal_attention, fast_kernels
+from chesslm.kernels import ROWS, TANH, GeluByExp, causal_attention, fast_kernels, in_whole_blocks
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,31 @@ def test_logits_and_gradients_are_those_of_the_usual_kernels(settings: dict[str,
         for ours, other in zip(gradients(model, ids), theirs, strict=True):
             torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-6)
     assert model.config._attn_implementation == "sdpa" and activations(model) == before
+
+
+def test_in_bf16_linear_layers_have_whole_blocks_of_rows() -> None:
+    layer, seen = torch.nn.Linear(4, 6), list[torch.Size]()
+    rows = torch.randn(3, 100, 4)
+    with torch.no_grad():
+        for autocast, shape in ((False, (3, 100, 4)), (True, (2 * ROWS, 4))):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                found = in_whole_blocks(lambda x: (seen.append(x.shape), layer(x))[1], rows)
+                torch.testing.assert_close(found, layer(rows), rtol=0.02, atol=0.02)
+            assert seen.pop() == shape
+
+
+def test_in_bf16_logits_and_gradients_are_those_of_the_usual_kernels_but_for_rounding() -> None:
+    model = a_model().eval()
+    forward = model.lm_head.forward
+    ids = torch.randint(0, 50, (3, 20))
+    with torch.autocast("cpu", torch.bfloat16):
+        usual, theirs = model(ids, use_cache=False).logits, gradients(model, ids)
+        with fast_kernels(model, CPU):
+            logits, ours = model(ids, use_cache=False).logits, gradients(model, ids)
+    torch.testing.assert_close(logits, usual, rtol=0.02, atol=0.02)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert float((mine - other).norm() / other.norm()) < 0.02
+    assert model.lm_head.forward == forward
 
 
 @pytest.mark.parametrize("name", TANH)
