@@ -139,9 +139,7 @@ IDEAS = {
         kept="no: a step saves no more than it costs",
     ),
     "deep: 8 layers of 256": Idea("better: a board is built up in steps", _shape(8, 256, 4), kept="no"),
-    "wide: 3 layers of 384": Idea(
-        "worse: too shallow", _shape(3, 384, 6), kept="no, found after the recipes: to be tried in longer runs"
-    ),
+    "wide: 3 layers of 384": Idea("worse: too shallow", _shape(3, 384, 6), kept="in the speedrun"),
     "10 heads of 32": Idea("better: more pieces to look at", _shape(5, 320, 10), kept="no"),
     "squared ReLU": Idea("a little better, and cheaper", model=partial(_activation, name="relu2"), kept="no: level"),
     "outputs of blocks begin at zero": Idea("better in the first steps", model=_zero_outputs, kept="no"),
@@ -177,11 +175,11 @@ IDEAS = {
     "half of the games left at any ply": Idea(
         "far better on both: thirty legal moves are learned from, not one",
         {"train.strays": 0.5},
-        kept="in chesslm-small and chesslm-small-square",
+        kept="in chesslm-small, chesslm-small-square and the speedrun",
     ),
     "and a loss of what is not legal": Idea(
         "better still: of moves it is not sure of, the sure ones win",
         {"train.strays": 0.5, "train.legality": 4.0},
-        kept="in chesslm-small and chesslm-small-square",
+        kept="in chesslm-small, chesslm-small-square and the speedrun",
     ),
 }

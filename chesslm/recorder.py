@@ -7,6 +7,7 @@ back to the best weights. Of several processes the first one measures and writes
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -219,8 +220,12 @@ class Recorder(L.Callback):
         self._restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Give the signals back, and be left the time to say what happened: Lightning kills this process without a word
+        when its observer, which looks every five seconds, finds another one dead."""
         self._restore()
+        for thread in threading.enumerate():
+            if thread.name == "child-process-observer":
+                cast(Any, thread)._child_processes = []
 
     def _restore(self) -> None:
         for signum, handler in self._handlers.items():
