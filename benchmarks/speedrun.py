@@ -128,22 +128,21 @@ def run(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def legality_table(results: list[dict[str, Any]]) -> list[str]:
-    """Means over seeds, with 95 % intervals from the spread over seeds, pooled over the rows of as many minutes."""
-
+    """Means over seeds, with 95 % intervals from the spread over seeds, pooled over the rows of as many minutes; of one
+    seed that of the games' draw."""
     lines = []
     for minutes in dict.fromkeys(each["minutes"] for each in results):
-        of = {side: [each for each in results if (each["side"], each["minutes"]) == (side, minutes)] for side in SIDES}
-        shown: dict[str, list[str]] = {side: [] for side in SIDES}
+        these = [each for each in results if each["minutes"] == minutes]
+        of = {side: mine for side in SIDES if (mine := [each for each in these if each["side"] == side])}
+        shown: dict[str, list[str]] = {side: [] for side in of}
         for suite in FIGURES:
-            values = {
-                side: np.array([each["suites"][suite]["legal_argmax"]["value"] for each in mine])
-                for side, mine in of.items()
-            }
+            legal = {side: [each["suites"][suite]["legal_argmax"] for each in mine] for side, mine in of.items()}
+            values = {side: np.array([each["value"] for each in mine]) for side, mine in legal.items()}
             spread = pooled(values.values())
             for side, mine in values.items():
-                mean, half = mine.mean(), spread.half(len(mine))
-                ends = f" ({mean - half:.1%} to {mean + half:.1%})" if np.isfinite(half) else ""
-                shown[side].append(f"{mean:.1%}{ends}")
+                mean, half, first = mine.mean(), spread.half(len(mine)), legal[side][0]
+                low, high = (mean - half, mean + half) if np.isfinite(half) else (first["low"], first["high"])
+                shown[side].append(f"{mean:.1%} ({low:.1%} to {high:.1%})")
         for side, mine in of.items():
             tokens = np.mean([each["trained"]["tokens"] for each in mine])
             lines.append((side, f"{minutes:g}", str(len(mine)), f"{tokens:,.0f}", *shown[side]))
