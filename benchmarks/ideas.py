@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from changes import IDEAS, Idea
-from kept import kept
+from kept import kept, to_make
 from transformers import GPT2LMHeadModel
 
 from chesslm import files
@@ -30,7 +30,7 @@ from chesslm.chances import random_mover
 from chesslm.config import Recipe, changed, read_recipe
 from chesslm.kernels import fast_kernels
 from chesslm.loader import GameBatches
-from chesslm.model import new_gpt2, quieten_transformers, resolve_precision, tune_memory
+from chesslm.model import new_gpt2, resolve_precision
 from chesslm.module import loss_sum
 from chesslm.optim import Together, make_optimizer, rate, set_rates
 from chesslm.provenance import revision
@@ -169,12 +169,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=800_000)
     parser.add_argument("--only", nargs="*", default=list(IDEAS), help="names of ideas; all by default")
     options = parser.parse_args()
-    if options.masters:
-        if not (options.random and options.recipe):
-            parser.error("to try ideas it takes two datasets and --recipe")
-        tune_memory()
-        quieten_transformers()
-        options.out.mkdir(parents=True, exist_ok=True)
+    if to_make(options, parser, "random", "recipe", takes="to try ideas it takes two datasets and --recipe"):
         for name in options.only:
             kept(options.out / f"{re.sub('[^a-zA-Z0-9.]+', '-', name)}.json", partial(tried, name, options))
     found = {each["name"]: each for each in map(files.read_json, sorted(options.out.glob("*.json")))}

@@ -1,5 +1,6 @@
 """What the longer benchmarks share: results that a command which was stopped need not make again, and the suites."""
 
+import argparse
 import fcntl
 import json
 import subprocess
@@ -9,6 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from chesslm import files
+from chesslm.model import quieten_transformers, tune_memory
+
+
+def to_make(options: argparse.Namespace, parser: argparse.ArgumentParser, *needed: str, takes: str) -> bool:
+    """Whether datasets are given to learn from; then this process and OUT are made ready. Else what is kept is shown.
+
+    Args:
+        options: with ``masters`` and ``out``.
+        parser: ends the command where something else is missing.
+        needed: names of what must be given beside ``masters``.
+        takes: what to say then.
+    """
+    if not options.masters:
+        return False
+    if not all(getattr(options, name) for name in needed):
+        parser.error(takes)
+    tune_memory()
+    quieten_transformers()
+    options.out.mkdir(parents=True, exist_ok=True)
+    return True
 
 
 def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:

@@ -20,12 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kept import evaluated, kept
+from kept import evaluated, kept, to_make
 
 from chesslm import files
 from chesslm.config import Recipe, read_recipe
 from chesslm.logs import read_log
-from chesslm.model import quieten_transformers, tune_memory
 from chesslm.names import about_metric
 from chesslm.shards import open_dataset
 from chesslm.tables import cell, markdown_table
@@ -83,9 +82,6 @@ def run(arm: str, data: Path, recipe: Recipe, tokens: int, options: argparse.Nam
 
 def make(options: argparse.Namespace) -> None:
     """Train and measure the arms that are not in OUT."""
-    tune_memory()
-    quieten_transformers()
-    options.out.mkdir(parents=True, exist_ok=True)
     arms, recipe = find_arms(options), read_recipe(options.recipe)
     paces = kept(options.out / "pace.json", partial(pace, arms, recipe))
     if paces is None:
@@ -118,9 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test-games", type=int, default=500)
     options = parser.parse_args()
-    if options.masters:
-        if not (options.all and options.recipe):
-            parser.error("to train it takes four datasets or more, and --recipe")
+    if to_make(options, parser, "all", "recipe", takes="to train it takes four datasets or more, and --recipe"):
         make(options)
     names = [*KINDS, *sorted(path.stem for path in options.out.glob("all*.json"))]
     done = [path for name in names if (path := options.out / f"{name}.json").is_file()]

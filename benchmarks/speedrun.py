@@ -21,14 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from kept import evaluated, kept
+from kept import evaluated, kept, to_make
 from usual import Usual, cosine
 
 from chesslm import files
 from chesslm.config import changed, read_recipe
 from chesslm.learning import crossing
 from chesslm.logs import read_log
-from chesslm.model import quieten_transformers, tune_memory
 from chesslm.seeds import pooled
 from chesslm.shards import Dataset, open_dataset
 from chesslm.tables import markdown_table
@@ -176,12 +175,7 @@ def main() -> None:
     cells = [Cell(side, minutes, seed) for seed in seeds for minutes in options.minutes for side in SIDES]
     watched = [Cell(side, options.within, 1) for side in SIDES] if options.within else []
     places = {cell: options.out / f"{cell.name}.json" for cell in cells + watched}
-    if options.masters:
-        if not (options.ours and options.recipe):
-            parser.error("to train it takes two datasets and --recipe")
-        tune_memory()
-        quieten_transformers()
-        options.out.mkdir(parents=True, exist_ok=True)
+    if to_make(options, parser, "ours", "recipe", takes="to train it takes two datasets and --recipe"):
         for cell, path in places.items():
             kept(path, partial(run, cell, options))
     found = {cell: files.read_json(path) for cell, path in places.items() if path.is_file()}
