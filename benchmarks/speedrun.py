@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kept import evaluated, kept, to_make
+from kept import evaluated, kept, processor, to_make
 from usual import Usual, cosine
 
 from chesslm import files
@@ -120,7 +120,8 @@ def run(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
     trained, looks = (run_chesslm if cell.side == "chesslm" else run_usual)(cell, options, folder)
     sample = f"--notation uci-move --limit {options.test_games} --random {options.random_games}"
     suites = evaluated(folder, options.masters, *sample.split())
-    result = {**vars(cell), "trained": trained, "looks": looks, "suites": {name: suites[name] for name in FIGURES}}
+    figures = {name: suites[name] for name in FIGURES}
+    result = {**vars(cell), "processor": processor(), "trained": trained, "looks": looks, "suites": figures}
     shown = ", ".join(f"{suites[suite]['legal_argmax']['value']:.1%} {what}" for suite, what in FIGURES.items())
     print(f"{cell.name}: {trained['tokens']:,} tokens, {shown}", flush=True)
     return result
