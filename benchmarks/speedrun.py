@@ -4,8 +4,9 @@
 
 MASTERS is a dataset of human games in uci-move, which the usual recipe (usual.py) learns from, and on whose test games
 both are measured, beside random legal ones. OURS is what the recipe learns from: the same games and others, prepared
-with the same --seed, so that no test game is in it. Sides take turns, seed by seed. Then each is given ``--within``
-minutes once, and asked on validation games every few minutes whether it has reached ``--to``.
+with the same --seed, so that no test game is in it. Sides take turns, seed by seed. The control is the usual recipe,
+once, on OURS. Then each side is given ``--within`` minutes once, and asked on validation games every few minutes
+whether it has reached ``--to``.
 
 A run is done when its JSON is in OUT: what was stopped goes on with the rest. Nothing else should run meanwhile.
 Without datasets nothing is trained: the command prints what is in OUT.
@@ -36,6 +37,8 @@ from chesslm.train import train
 from chesslm.validation import validate
 
 SIDES = ("chesslm", "usual")
+CONTROL = "usual-ours"
+"""The usual recipe on OURS: what the games do without ours."""
 FIGURES = {"legality": "legal, master games", "legality-random": "legal, random games"}
 LOOKS = 30
 """In a run that is watched: at validation games."""
@@ -46,7 +49,7 @@ class Cell:
     """One run.
 
     Attributes:
-        side: chesslm or usual.
+        side: one of ``SIDES``, or ``CONTROL``.
         minutes: of training. What looking at validation games takes in between counts for chesslm's recipe, and not
             for the usual one; only runs that are watched look.
         seed: of weights and order.
@@ -82,7 +85,7 @@ def run_usual(
     cell: Cell, options: argparse.Namespace, folder: Path
 ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
     """Train by the usual recipe; what it took, and legality on validation games by minutes."""
-    dataset = open_dataset(options.masters)
+    dataset = open_dataset(options.ours if cell.side == CONTROL else options.masters)
     usual = Usual(dataset.tokenizer, dataset.splits["train"], dataset.tokenizer.context, options.usual_rate, cell.seed)
     looks, steps, tokens, seconds = list[tuple[float, float]](), 0, 0, 0.0
     budget = 60 * cell.minutes
@@ -133,7 +136,7 @@ def legality_table(results: list[dict[str, Any]]) -> list[str]:
     lines = []
     for minutes in dict.fromkeys(each["minutes"] for each in results):
         these = [each for each in results if each["minutes"] == minutes]
-        of = {side: mine for side in SIDES if (mine := [each for each in these if each["side"] == side])}
+        of = {side: mine for side in (*SIDES, CONTROL) if (mine := [each for each in these if each["side"] == side])}
         shown: dict[str, list[str]] = {side: [] for side in of}
         for suite in FIGURES:
             legal = {side: [each["suites"][suite]["legal_argmax"] for each in mine] for side, mine in of.items()}
@@ -174,6 +177,7 @@ def main() -> None:
     options = parser.parse_args()
     seeds = range(1, options.seeds + 1)
     cells = [Cell(side, minutes, seed) for seed in seeds for minutes in options.minutes for side in SIDES]
+    cells += [Cell(CONTROL, minutes, 1) for minutes in options.minutes[:1]]
     watched = [Cell(side, options.within, 1) for side in SIDES] if options.within else []
     places = {cell: options.out / f"{cell.name}.json" for cell in cells + watched}
     if to_make(options, parser, "ours", "recipe", takes="to train it takes two datasets and --recipe"):
