@@ -20,9 +20,9 @@ from chesslm.notation import TRAINED
 SOAK = bool(os.environ.get("CHESSLM_SOAK"))
 """Whether to do all of what is otherwise a small sample (``make soak``)."""
 LONG = [
-    "test_terminal", "test_readme", "test_train", "test_probe", "test_edits", "test_match", "test_cluster", "test_cli",
-    "test_pictures", "test_nodes", "test_transfer", "test_reliability", "test_prepare", "test_pgn", "test_legality",
-    "test_tokenizer", "test_generate", "test_resume", "test_demo", "test_web",
+    "test_terminal", "test_readme", "test_train", "test_compiled", "test_probe", "test_edits", "test_match",
+    "test_cluster", "test_cli", "test_pictures", "test_nodes", "test_transfer", "test_reliability", "test_prepare",
+    "test_pgn", "test_legality", "test_tokenizer", "test_generate", "test_resume", "test_demo", "test_web",
 ]  # fmt: skip
 """Files that take 20 s or more, the longest first."""
 NOTATIONS = ("uci-move", "uci-square", "san", "pgn-char", "bpe")

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -203,25 +202,6 @@ def test_bf16_and_adamw_learn_too(tiny_dataset: Path, tmp_path: Path) -> None:
     train(tiny_dataset, tmp_path / "out", recipe, device="cpu", quiet=True)
     log = rows(tmp_path / "out")
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
-
-
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled_it_learns_the_same(tiny_dataset: Path, tmp_path: Path) -> None:
-    losses: list[list[float]] = []
-    short = changed(changed(RECIPE, "train.max_steps", 10), "model.layers", 1)
-    for compiled in ("false", "true"):
-        recipe = changed(short, "train.compile", compiled)
-        folder = train(tiny_dataset, tmp_path / compiled, recipe, device="cpu", quiet=True)
-        losses.append([float(row["loss"]) for row in rows(folder)])
-        load_model(str(folder))
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-
-
-def test_to_compile_takes_a_compiler(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(InputError, match="install g\\+\\+, or name one in CXX"):
-        train(tiny_dataset, tmp_path / "out", changed(RECIPE, "train.compile", True), device="cpu", quiet=True)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_state(tiny_dataset: Path, tmp_path: Path) -> None:
