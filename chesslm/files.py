@@ -73,12 +73,13 @@ def new_folder(path: Path) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Make sure that an output folder does not exist yet (an empty one will do).
+    """Make sure that an output folder does not exist yet (an empty one will do, or one with what a kill left there
+    under a temporary name).
 
     Raises:
         InputError: it does.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(not each.match(".*.tmp") for each in path.iterdir())):
         raise InputError(f"{path} exists already; choose another --out or remove it first")
 
 
@@ -93,7 +94,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         FailureError: the disk is full.
     """
     check_new(path)
-    target = path.absolute()
+    target = path.resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     missing = [parent for parent in target.parents if not parent.exists()]
     shutil.rmtree(temporary, ignore_errors=True)
@@ -102,6 +103,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as error:
+        check_new(path)  # another process may have made it meanwhile
         # Under the name that the user gave, not the temporary one.
         raise explain(OSError(error.errno, error.strerror), path) from error
     finally:

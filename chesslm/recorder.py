@@ -187,14 +187,19 @@ class Recorder(L.Callback):
                 )
                 trainer.should_stop = True
                 return
+        ends, kept = done or self.stopped_by is not None, self.run.keeps(step)
+        if (ends or kept or save_due) and not is_finite(module):
+            self.trouble = "the weights are no longer numbers"
+            trainer.should_stop = True
+            return
         if done or is_tracked(step):
             self._track(module)
-        if trainer.is_global_zero and self.run.keeps(step):
+        if trainer.is_global_zero and kept:
             self.keep(self.run.folder / f"step-{step:07d}", module, self.validation)
-        if done or self.stopped_by is not None or self.run.keeps(step) or save_due:
+        # What looks as if it diverged does not replace the last good state.
+        if ends or ((kept or save_due) and not self._high):
             self.save(trainer)
-        if done or self.stopped_by is not None:
-            trainer.should_stop = True
+        trainer.should_stop |= ends
         self._show(module, step, final=trainer.should_stop)
         self._began = time.monotonic()
 
@@ -202,8 +207,7 @@ class Recorder(L.Callback):
         """The nats of the step over all processes, and whether it is time to save; the first one's clock counts."""
         now = time.monotonic()
         self._since_log["seconds"] += now - self._began
-        # What looks as if it diverged is no good state; nor are weights that are no numbers, whose loss comes next.
-        due = now - self._saved > SAVE_SECONDS and not self._high and is_finite(module)
+        due = now - self._saved > SAVE_SECONDS
         figures = [module.nats, (now - self._tick) / 60, float(self.asked_by or 0), float(due)]
         self._tick = now
         if trainer.world_size > 1:

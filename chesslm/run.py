@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from chesslm import files
+from chesslm import files, hashes
 from chesslm.config import Recipe, differences, from_dict
 from chesslm.errors import InputError
 from chesslm.logs import Log
@@ -19,6 +19,7 @@ COLUMNS = (
     *("val_bits_per_byte", "val_bits_per_target", "val_bits_per_target_token", "val_exact"),
 )
 
+RECIPE = "recipe.json"
 COUNTERS = ("step", "tokens", "games")
 TRACKED: dict[str, tuple[str, ...]] = {
     "sinks": (
@@ -56,12 +57,12 @@ class RunFolder:
         every = self.save_steps
         if every is not None and every != "log2" and not (every.isdecimal() and int(every)):
             raise InputError(f"--save-steps takes a number of steps or log2, not {every!r}")
-        files.new_folder(self.folder.parent)
-        files.new_folder(self.folder)
         kept = {"recipe": self.recipe.as_dict(), "save_steps": self.save_steps, "dataset_sha256": dataset_sha256}
         kept["initial_sha256"] = self.initial
-        with files.atomic(self.folder / "recipe.json") as path:
-            path.write_text(json.dumps(kept, indent=2) + "\n")
+        files.check_new(self.folder.parent)
+        # In one go: a folder without its recipe could neither be gone on with nor begun anew.
+        with files.atomic_folder(self.folder) as made:
+            (made / RECIPE).write_text(json.dumps(hashes.with_own(kept), indent=2) + "\n")
 
     @staticmethod
     def reopen(out: Path, dataset_sha256: str) -> "RunFolder":
@@ -70,10 +71,12 @@ class RunFolder:
         Raises:
             InputError: there is none, it is finished, it was trained on other data, or its state is damaged.
         """
-        try:
-            kept = json.loads((out / "run" / "recipe.json").read_text())
-        except (OSError, ValueError):
-            raise InputError(f"{out}: no run to resume there; leave --resume out to begin one") from None
+        path = out / "run" / RECIPE
+        if not path.is_file():
+            raise InputError(f"{out}: no run to resume there; leave --resume out to begin one")
+        kept = files.read_json(path)
+        if not hashes.has_own(kept):
+            raise InputError(f"{path}: changed since it was written; begin the run anew")
         if (out / "chesslm.json").is_file():
             raise InputError(f"{out}: this run is finished; nothing to resume")
         if kept["dataset_sha256"] != dataset_sha256:

@@ -28,7 +28,7 @@ from chesslm.eval.scorers import ModelScorer
 from chesslm.learning import read_curve
 from chesslm.model import load_model, new_gpt2
 from chesslm.optim import Together, make_optimizer, rate
-from chesslm.recorder import is_tracked
+from chesslm.recorder import HIGH_NATS, is_tracked
 from chesslm.run import COLUMNS, RunFolder
 from chesslm.shards import open_dataset
 from chesslm.tokenizer import get_tokenizer
@@ -120,11 +120,14 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(
         wait_for(broken / "run" / "last.ckpt", killed)
         killed.send_signal(signal.SIGKILL)
     assert not (broken / "config.json").exists()
+    fourth = (broken / "run" / "step-0000004" / "model.safetensors").stat().st_mtime_ns
     with start(tiny_dataset, broken, "--resume", "--device", "cpu") as again:
         wait_for(broken / "run" / "step-0000020", again)
         again.send_signal(signal.SIGKILL)
     assert cli("train", "--data", tiny_dataset, "--out", broken, "--resume", "--device", "cpu").code == 0
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    # Gone on with, not begun anew.
+    assert (broken / "run" / "step-0000004" / "model.safetensors").stat().st_mtime_ns == fourth
     states = [torch.load(out / "run" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, broken)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     kept = ("step", "tokens", "games", "loss", "val_bits_per_move")
@@ -137,6 +140,17 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_weights(
         == (whole / "run" / "sinks.csv").read_text()
     )
     assert curves[0]["free_bits"][-1] < curves[0]["free_bits"][0]
+
+
+def test_killed_before_it_has_begun_it_begins_anew(tiny_dataset: Path, tmp_path: Path, cli: Cli) -> None:
+    """What a kill leaves of ``run`` then has a temporary name, and is passed over."""
+    (tmp_path / "out" / ".run.123.tmp").mkdir(parents=True)
+    (tmp_path / "out" / ".run.123.tmp" / "recipe.json").write_text("{")
+    line = ("train", "--data", tiny_dataset, "--out", tmp_path / "out", *SETTINGS, "--max-steps", "1", "--quiet")
+    assert cli(*line, "--resume").code == 2
+    assert cli(*line).code == 0 and (tmp_path / "out" / "chesslm.json").is_file()
+    ended = cli(*line)
+    assert ended.code == 2 and "exists already" in ended.err
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -360,19 +374,20 @@ def test_two_processes_stop_and_one_goes_on(tiny_dataset: Path, tmp_path: Path, 
     assert process.returncode == 143 and said.count("go on with") == 1, said
     steps = torch.load(tmp_path / "out/run/last.ckpt", weights_only=True)["counters"]["steps"]
     assert 20 <= steps < 200
+    before = rows(tmp_path / "out")
     for name, how in (("out", ["--resume", "--device", "cpu"]), ("one", options)):
         assert cli("train", "--data", tiny_dataset, "--out", tmp_path / name, *how, "--quiet").code == 0
+    # Gone on with, not begun anew: when and how fast steps were taken stands there as it did.
+    assert rows(tmp_path / "out")[: len(before)] == before
     assert curve(tmp_path / "out") == pytest.approx(curve(tmp_path / "one"), rel=1e-3)
     assert [row["games"] for row in rows(tmp_path / "out")] == [row["games"] for row in rows(tmp_path / "one")]
 
 
 def test_one_of_two_processes_dies(tiny_dataset: Path, tmp_path: Path) -> None:
-    """It is one line, and the other does not wait for ever."""
-    options = [*SETTINGS, "--max-steps", "30000", "--devices", "2", "--quiet"]
+    """It is one line, the other does not wait for ever, and what was saved is whole."""
+    options = [*SETTINGS, "--max-steps", "30000", "--devices", "2", "--save-steps", "5", "--quiet"]
     with start(tiny_dataset, tmp_path / "out", *options) as process:
-        while not (tmp_path / "out/run/metrics.csv").exists():
-            assert process.poll() is None, process.communicate()[1].decode()
-            time.sleep(0.05)
+        wait_for(tmp_path / "out/run/step-0000010", process)
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
         children = [int(child) for child in found.stdout.split()]
         for child in children:
@@ -380,15 +395,29 @@ def test_one_of_two_processes_dies(tiny_dataset: Path, tmp_path: Path) -> None:
                 os.kill(child, signal.SIGKILL)
         said = process.communicate(timeout=120)[1].decode()
     assert process.returncode != 0 and "one of the 2 processes died" in said and "Traceback" not in said, said
+    saved = RunFolder.reopen(tmp_path / "out", open_dataset(tiny_dataset).sha256).state  # looks at its checksums
+    assert torch.load(saved, weights_only=True)["counters"]["steps"] >= 5
 
 
 def test_a_loss_that_rises_stops_the_run(tiny_dataset: Path, tmp_path: Path) -> None:
-    """The rate of AdamW alone, absurdly high from the 61st step on; the state that is kept is from before."""
-    recipe = replace(RECIPE, train=replace(RECIPE.train, max_steps=2000, optimizer="adamw", learning_rate=1e-3))
-    bad = changed(recipe, "train.learning_rate", 30.0)
-    with pytest.raises(FailureError, match="has risen from"):
-        train(tiny_dataset, tmp_path / "out", bad, device="cpu", quiet=True)
-    assert len(rows(tmp_path / "out")) < 100 and not (tmp_path / "out" / "chesslm.json").exists()
+    """AdamW at an absurd rate, which it warms up to; the state that is kept is from before, though more were due."""
+    bad = replace(RECIPE, train=replace(RECIPE.train, max_steps=2000, optimizer="adamw", learning_rate=30.0))
+    with pytest.raises(FailureError, match=r"has risen from .*the last good state is in"):
+        train(tiny_dataset, tmp_path / "out", bad, save_steps="5", device="cpu", quiet=True)
+    log = rows(tmp_path / "out")
+    assert len(log) < 100 and not (tmp_path / "out" / "chesslm.json").exists()
+    losses = [float(row["loss"]) for row in log]
+    rise = next(i for i, loss in enumerate(losses) if loss > min(losses[: i + 1]) + HIGH_NATS)
+    kept = torch.load(tmp_path / "out" / "run" / "last.ckpt", weights_only=True)["counters"]["steps"]
+    assert kept < int(log[rise]["step"]) < int(log[-1]["step"])
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Nor do they make a finished model, though the loss of the only step, from before the update, is one."""
+    wild = replace(RECIPE, train=replace(RECIPE.train, max_steps=1, optimizer="adamw", learning_rate=1e39, warmup=0.0))
+    with pytest.raises(FailureError, match="weights are no longer numbers; begin anew"):
+        train(tiny_dataset, tmp_path / "out", wild, save_steps="1", device="cpu", quiet=True)
+    assert not (tmp_path / "out" / "run" / "last.ckpt").exists() and not (tmp_path / "out" / "chesslm.json").exists()
 
 
 def test_tensorboard_has_the_log(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from conftest import Cli
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from chesslm import hashes
 from chesslm.config import InitConfig, ModelConfig
 from chesslm.model import load_weights
 from chesslm.text_tokenizer import TextTokenizer, learn_text_tokenizer, read_text_tokenizer
@@ -176,7 +177,7 @@ def test_a_run_from_another_model_resumes(gpt2: str, tiny_dataset: Path, tmp_pat
 
     kill()
     begun = json.loads((out / "run/recipe.json").read_text())
-    (out / "run/recipe.json").write_text(json.dumps(begun | {"initial_sha256": 64 * "0"}))
+    (out / "run/recipe.json").write_text(json.dumps(hashes.with_own(begun | {"initial_sha256": 64 * "0"})))
     ended = cli(*train, "--resume")
     assert (ended.code, ended.err.count("\n")) == (2, 1) and "begun from other weights" in ended.err
 
