@@ -51,9 +51,10 @@ def check_links(folder: Path) -> None:
     """See that nothing that is read or written in a model's folder lies elsewhere.
 
     Raises:
-        InputError: a file, or the folder of the probe, is a link that leads out.
+        InputError: a file, or the folder of the probe or of the run, is a link that leads out.
     """
-    for path in (*folder.glob("*.*"), *folder.glob("probe/*"), folder / "probe" / "board.json"):
+    within = [path for pattern in ("*.*", "probe/*", "run/*") for path in folder.glob(pattern)]
+    for path in (*within, folder / "probe" / "board.json"):
         if not path.is_dir():
             files.within(folder, str(path.relative_to(folder)))
 
@@ -93,10 +94,22 @@ def verified(folder: Path) -> dict[str, Any]:
     path = files.within(folder, ABOUT)
     if not path.is_file():
         return {}
-    about = files.read_json(path)
-    listed = hashes.listed(about, path)
-    hashes.check(folder, listed, listed, CHANGED)
-    return about
+    of_files = listed(folder)
+    hashes.check(folder, of_files, of_files, CHANGED)
+    return files.read_json(path)
+
+
+def listed(folder: Path) -> hashes.Listed:
+    """The files of a checkpoint that ``chesslm.json`` lists, with their hashes; none if there is none.
+
+    Raises:
+        InputError: it cannot be read, or lists something that is no file of the folder.
+    """
+    path = files.within(folder, ABOUT)
+    found = hashes.listed(files.read_json(path), path) if path.is_file() else {}
+    for name in found:
+        files.within(folder, name)
+    return found
 
 
 def conditions_of(folder: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chesslm import files
+from chesslm import files, hashes
 from chesslm.errors import InputError
 from chesslm.filters import Seen
 from chesslm.game import Dropped
@@ -27,14 +27,14 @@ from chesslm.pgn import Place
 from chesslm.shards import write_meta
 from chesslm.splitter import Splitter
 
-WORK = "work"
+WORK, STATE = "work", "state.json"
 SAVE_SECONDS = 30.0
 """Between two savings, at least: each writes the games of the shards to come, which takes up to half a second."""
 
 
 def begun(folder: Path) -> bool:
     """Whether there is something in a folder that a run can go on with."""
-    return (folder / WORK / "state.json").is_file() or (folder / "meta.json").is_file()
+    return (folder / WORK / STATE).is_file() or (folder / "meta.json").is_file()
 
 
 @dataclass
@@ -82,31 +82,57 @@ class Done:
     def _save(self) -> None:
         work = self.folder / WORK
         saved = self.splitter.save(work)
-        counts = {"read": self.read, "dropped": dict(self.dropped), "place": asdict(self.place)}
-        with files.atomic(work / "state.json") as path:
-            path.write_text(json.dumps({"asked": self.asked, **counts, "splitter": saved}))
-        used = {writer["rest"] for writer in saved["writers"].values()}
+        rests = {writer["rest"] for writer in saved["writers"].values()}
+        patterns = ("tokenizer/*", "*.keys", *(f"{stem}.*" for stem in rests if stem))
+        used = [path for pattern in patterns for path in work.glob(pattern)]
+        state = {
+            "asked": self.asked,
+            "read": self.read,
+            "dropped": dict(self.dropped),
+            "place": asdict(self.place),
+            "splitter": saved,
+            "files": {str(path.relative_to(work)): hashes.entry(path) for path in used},
+        }
+        with files.atomic(work / STATE) as path:
+            path.write_text(json.dumps(hashes.with_own(state)))
         for old in work.glob("*-*.*"):
-            if old.name.partition(".")[0] not in used:
+            if old not in used:
                 old.unlink()
 
     def restore(self) -> None:
         """Go on from what an earlier run saved, if it did.
 
         Raises:
-            InputError: it had other options, or what it saved cannot be read.
+            InputError: it had other options, or what it saved is damaged.
         """
-        path = self.folder / WORK / "state.json"
-        if not path.exists():
+        work = self.folder / WORK
+        if not (work / STATE).exists():
             return
-        state = files.read_json(path)
-        for name, value in json.loads(json.dumps(self.asked)).items():
-            if state["asked"].get(name) != value:
-                raise InputError(f"{self.folder} was begun with {name} {state['asked'].get(name)}, not {value}")
+        hint = f"remove {self.folder} and begin anew"
+        state = files.read_json(work / STATE)
+        if not hashes.has_own(state):
+            raise InputError(f"{work / STATE}: changed since it was written; {hint}")
+        self.check(state["asked"])
+        for writer in self.splitter.writers:
+            name = f"{writer.split}.keys"
+            with (work / name).open("ab") as file:
+                # What a run added that was killed before it said so.
+                file.truncate(state["files"][name]["bytes"])
+        hashes.check(work, state["files"], state["files"], hint)
         self.read, self.dropped, self.place = state["read"], Counter(state["dropped"]), Place(**state["place"])
-        for key in self.splitter.restore(self.folder / WORK, state["splitter"]):
+        for key in self.splitter.restore(work, state["splitter"]):
             self.seen.add(key)
         self._shards = self.splitter.shards
+
+    def check(self, asked: dict[str, Any]) -> None:
+        """Make sure that an earlier run had the same options, as far as it says which.
+
+        Raises:
+            InputError: it had others.
+        """
+        for name, value in json.loads(json.dumps(self.asked)).items():
+            if name in asked and asked[name] != value:
+                raise InputError(f"{self.folder} was begun with {name} {asked[name]}, not {value}")
 
     def finish(self, about: dict[str, Any], keys: bool) -> dict[str, Any]:
         """Write ``meta.json``, by which the folder becomes a dataset, and leave nothing else in it.
@@ -119,10 +145,10 @@ class Done:
         for writer in self.splitter.writers if keys else ():
             kept = self.folder / f"{writer.split}.keys"
             shutil.copyfile(writer.save_keys(work), kept)
-            writer.written.append(kept)
-        known = {path for writer in self.splitter.writers for path in writer.written}
+            writer.listed[kept.name] = hashes.entry(kept)
+        known = {name for writer in self.splitter.writers for name in writer.listed}
         for path in self.folder.iterdir():
-            if path.is_file() and path not in known:
+            if path.is_file() and path.name not in known:
                 path.unlink()
         meta = write_meta(self.folder, self.splitter.writers, about)
         shutil.rmtree(work)

@@ -115,8 +115,8 @@ def _day(text: str, option: str) -> tuple[int, ...]:
 
 
 class Seen:
-    """A set of 64-bit numbers in a table on disk, memory-mapped: 16 bytes a game at most, which the system may page
-    out, so that the games of a whole year take no memory that anything else needs.
+    """A set of 64-bit numbers in a table on disk, memory-mapped: 16 to 32 bytes a game, which the system may page out,
+    so that the games of a whole year take no memory that anything else needs.
 
     Args:
         folder: where the table's file is made; it has no name there.

@@ -6,6 +6,7 @@ A path in, weights in fp32 or the tokenizer out.
 from pathlib import Path
 from typing import Any
 
+from chesslm.checkpoint import verified
 from chesslm.errors import InputError, first_line
 from chesslm.text_tokenizer import TextTokenizer, named, read_text_tokenizer
 from chesslm.weights import MOST_LAYERS, check_size
@@ -17,9 +18,11 @@ def text_tokenizer_of(source: str) -> TextTokenizer:
     """The tokenizer of a folder, a hub id or a GGUF file.
 
     Raises:
-        InputError: there is none, or it has no token to begin a text with.
+        InputError: there is none, it is not what was saved, or it has no token to begin a text with.
     """
     if not source.endswith(SUFFIX):
+        if Path(source).is_dir():
+            verified(Path(source))
         return read_text_tokenizer(source)
     from transformers import AutoTokenizer
 

@@ -82,8 +82,7 @@ Checks = dict[str, Callable[[], str | None]]
 
 def _checks_of_checkpoint(folder: Path) -> Checks:
     checkpoint.check_links(folder)
-    about = folder / checkpoint.ABOUT
-    checks = _checks(folder, hashes.listed(files.read_json(about), about) if about.is_file() else {})
+    checks = _checks(folder, checkpoint.listed(folder))
     for facts in sorted(folder.glob("probe/*.json")):
         found, arrays = files.read_json(facts), facts.with_suffix(".safetensors")
         name = str(arrays.relative_to(folder))
@@ -94,6 +93,8 @@ def _checks_of_checkpoint(folder: Path) -> Checks:
 
 
 def _other_weights(folder: Path, probe: dict[str, Any]) -> str | None:
+    if hashes.OWN in probe and not hashes.has_own(probe):
+        return "changed: not what its own hash was taken of"
     same = probe.get("model") == files.sha256(folder / weights.SINGLE)
     return None if same else "made for other weights; make it again with chesslm probe"
 
@@ -112,7 +113,7 @@ def _checkpoint(folder: Path) -> Lines:
     checkpoint.check_links(folder)
     config = files.read_json(folder / "config.json")
     about = files.read_json(folder / "chesslm.json") if (folder / "chesslm.json").is_file() else {}
-    listed = hashes.listed(about, folder / "chesslm.json")
+    listed = checkpoint.listed(folder)
     about.pop("files", None)
     tensors = weights.tensors(folder)
     yield "checkpoint", str(folder)
@@ -132,6 +133,7 @@ def _checkpoint(folder: Path) -> Lines:
 
 
 def _run(folder: Path) -> Lines:
+    checkpoint.check_links(folder)
     yield "run", f"{folder}, not finished; go on with chesslm train --resume"
     yield from _curves(folder)
     yield from _flat({"recipe": files.read_json(folder / "run" / "recipe.json")["recipe"]})

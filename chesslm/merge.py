@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from chesslm import boards, files
@@ -22,7 +21,7 @@ from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
 from chesslm.game_rows import Row, Work
 from chesslm.prepare import summarise
-from chesslm.shards import SPLITS, Dataset, open_dataset
+from chesslm.shards import SPLITS, Dataset, open_dataset, read_keys
 from chesslm.splitter import Splitter
 
 TWICE = "in two splits"
@@ -60,7 +59,7 @@ def merge(parts: Sequence[Path], out: Path, quiet: bool = False) -> dict[str, An
         (folder / WORK).mkdir()
         in_split = Seen(folder / WORK)
         work = Work(None, first.tokenizer.conditions, False, False, Filters(), 0, (0.0, 0.0))
-        done = Done(folder, Splitter(folder, work, first.tokenizer), Seen(folder / WORK), {})
+        done = Done(folder, Splitter(folder, work, first.tokenizer, keys=False), Seen(folder / WORK), {})
         for row in (row for dataset in datasets for row in _rows(dataset)):
             new_here = in_split.add(_mixed(row.key, row.split))
             before = done.splitter.kept
@@ -114,13 +113,13 @@ def _rows(dataset: Dataset) -> Iterator[Row]:
 
 def _rows_of(dataset: Dataset, name: str) -> Iterator[Row]:
     split, path = dataset.splits[name], dataset.folder / f"{name}.keys"
-    known = np.fromfile(path, "<u8").tolist() if path.exists() else None
+    known = read_keys(path) if path.exists() else None
     number = 0
     for table in split.tables:
         for about in pq.read_table(table).to_pylist():
             game = split[number]
             if known:
-                key = known[number]
+                key = next(known)
             else:
                 key = Seen.key(boards.to_codes(dataset.tokenizer.decode_moves(game.ids)).tobytes())
             yield Row(key, b"", name, about, None, game.ids.tobytes(), game.role.tobytes())

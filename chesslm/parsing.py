@@ -39,7 +39,7 @@ TAG = 200
 _dropped = cache(Dropped)
 NOT_A_GAME = _dropped("not a game")
 _STANDARD = ("standard", "chess", "classical", "normal", "from position")
-_MARKERS = (*KNOWN_RESULTS, "*")
+RESULTS = (*KNOWN_RESULTS, "*")
 
 
 class Parsed(NamedTuple, Generic[T]):
@@ -182,14 +182,14 @@ def _ordinary(piece: str) -> _Ordinary | None:
     tags = dict(found)
     # By these two alone: a word with any other space in it is none.
     words = rest.replace("\n", " ").replace(".", ". ").split(" ")
-    marker = words.pop() if words[-1] in _MARKERS else ""
+    marker = words.pop() if words[-1] in RESULTS else ""
     try:
         moves = list(filter(None, map(_words.__getitem__, words)))
     except KeyError:
         if _UNUSUAL.search(rest):
             return None
         found = _TOKEN.findall(rest)
-        marker = found.pop() if found and found[-1] in _MARKERS else ""
+        marker = found.pop() if found and found[-1] in RESULTS else ""
         moves = [move for move in found if move[0] not in "$!?"]
     if reason := _unusable(tags) or ("too long" if len(moves) > MOST_PLIES else ""):
         return _Ordinary(tags, [], marker, reason)
@@ -286,7 +286,7 @@ def _read_any(piece: str, name: str) -> Iterator[tuple[Game | Dropped, bool]]:
         elif read.reason:
             # Nothing is told of what is behind an illegal move: whether a marker is there, the text says.
             end = piece[max(0, handle.tell() - 20) : handle.tell()].rstrip()
-            yield _dropped(read.reason), read.ended or end.endswith(_MARKERS) or read.reason in ("variant", "FEN start")
+            yield _dropped(read.reason), read.ended or end.endswith(RESULTS) or read.reason in ("variant", "FEN start")
         elif read.codes:
             yield _game(np.array(read.codes, np.uint16), read.tags, read.marker, name), read.ended
         else:

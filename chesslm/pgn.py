@@ -17,8 +17,10 @@ from typing import TypeVar
 from chesslm import parallel
 from chesslm.errors import InputError
 from chesslm.game import Dropped, Game
-from chesslm.parsing import NOT_A_GAME, Parsed, parse_chunk
+from chesslm.parsing import NOT_A_GAME, RESULTS, Parsed, parse_chunk
 from chesslm.streams import Source
+
+MARKERS = tuple(marker.encode() for marker in RESULTS)
 
 T = TypeVar("T")
 
@@ -107,12 +109,12 @@ def read_chunks(
     at = place or Place()
     with parallel.pool(workers) as executor, closing(_chunks(sources, at, share)) as chunks:
         ahead = 2 * parallel.width(executor) + 2
-        for (source, last, ends_in_newline, digest), parsed in parallel.in_order(executor, parse, chunks, ahead):
+        for (source, last, in_newline, digest, marked), parsed in parallel.in_order(executor, parse, chunks, ahead):
             at.chunks, at.digest = at.chunks + 1, digest
             at.games += sum(item != NOT_A_GAME for item in parsed.items)
-            at.marked = at.marked or parsed.marked or (parsed.ended and not last)
+            at.marked = at.marked or marked or parsed.marked or (parsed.ended and not last)
             if last:
-                source.truncated |= not parsed.ended and _cut(parsed.items, ends_in_newline, at.marked)
+                source.truncated |= not parsed.ended and _cut(parsed.items, in_newline, at.marked)
                 if not at.games and share == WHOLE:
                     why = "truncated before its first game ends" if source.truncated else "no chess game in it"
                     raise InputError(f"{source.where}: {why}; is it a whole PGN?")
@@ -148,16 +150,16 @@ def read_pgn(source: str, limit: int | None = None) -> list[Game]:
 
 def _chunks(
     sources: Sequence[Source], place: Place, share: Share
-) -> Generator[tuple[tuple[Source, bool, bool, str], tuple[bytes, str]], None, None]:
+) -> Generator[tuple[tuple[Source, bool, bool, str, bool], tuple[bytes, str]], None, None]:
     """Each chunk of a share, from a place on; with its source, whether it is the last one of it, whether it ends in a
-    newline, and the digest up to it.
+    newline, the digest up to it, and whether a game of its input in another share ended with a termination marker.
     """
     hashed, passed, (skip, known) = hashlib.blake2b(digest_size=16), 0, (place.chunks, place.digest)
-    for source, chunk, last in _of_share(sources, share):
+    for source, chunk, last, marked in _of_share(sources, share):
         hashed.update(chunk)
         passed += 1
         if passed > skip:
-            yield (source, last, chunk.endswith(b"\n"), hashed.hexdigest()), (chunk, source.name)
+            yield (source, last, chunk.endswith(b"\n"), hashed.hexdigest(), marked), (chunk, source.name)
         elif passed == skip and hashed.hexdigest() != known:
             break
     if passed < skip or (passed == skip > 0 and hashed.hexdigest() != known):
@@ -166,8 +168,9 @@ def _chunks(
         )
 
 
-def _of_share(sources: Sequence[Source], share: Share) -> Iterator[tuple[Source, bytes, bool]]:
-    """The chunks of a share, and whether each is the last one of its input.
+def _of_share(sources: Sequence[Source], share: Share) -> Iterator[tuple[Source, bytes, bool, bool]]:
+    """The chunks of a share, whether each is the last one of its input, and whether one before the share ends with a
+    termination marker.
 
     A chunk is in the share that the compressed bytes read by its end fall in: the same on every machine.
     """
@@ -177,13 +180,14 @@ def _of_share(sources: Sequence[Source], share: Share) -> Iterator[tuple[Source,
     before, total = 0, sum(size or 0 for size in sizes)
     for source in sources:
         with closing(source.chunks()) as chunks:
-            chunk = next(chunks, b"")
+            chunk, marked = next(chunks, b""), False
             while chunk is not None:
                 number = share.of * (before + source.read - 1) // total if share != WHOLE else 0
                 following = next(chunks, None)
                 if number > share.number:
                     return
                 if number == share.number:
-                    yield source, chunk, following is None
+                    yield source, chunk, following is None, marked
+                marked = marked or (number < share.number and chunk[-99:].rstrip().endswith(MARKERS))
                 chunk = following
         before += source.size or 0

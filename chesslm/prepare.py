@@ -114,9 +114,6 @@ def prepare(
     }
     began = time.monotonic()
     with files.resumable_folder(out, resume, begun) as folder:
-        if (folder / "meta.json").exists():
-            shutil.rmtree(folder / WORK, ignore_errors=True)
-            return open_dataset(folder).meta
         (folder / WORK).mkdir(exist_ok=True)
         banned = _openings(excluding, workers)
         # A learned vocabulary is one of SAN; what is not known to all workers is done here.
@@ -127,14 +124,20 @@ def prepare(
             folder,
             Splitter(folder, work, tokenizer, (notation, vocabulary), part=share is not None),
             Seen(folder / WORK),
-            # What is not in meta.json, but has to be the same to go on.
+            # What has to be the same to go on.
             {
                 **asked,
-                "inputs": [[source.name for source in each] for each in (sources, excluding)],
+                "inputs": [source.name for source in sources],
+                "exclude": [source.about() for source in excluding],
                 "share": share and asdict(share),
                 "vocabulary": vocabulary,
             },
         )
+        if (folder / "meta.json").exists():  # killed between the last file and the new name of the folder
+            meta = open_dataset(folder).meta
+            done.check({"share": None, **meta, "inputs": [each["name"] for each in meta["sources"]]})
+            shutil.rmtree(folder / WORK)
+            return meta
         done.restore()
         with (
             closing(read_chunks(sources, partial(make_rows, work), workers, done.place, share or WHOLE)) as chunks,

@@ -50,12 +50,16 @@ class ShardWriter:
         split: train, val or test.
         shard_tokens: a shard is closed after so many.
         columns: ``pyarrow.Schema`` of the table of games; None guesses it from each shard's rows.
+
+    Attributes:
+        games, tokens, shards: written so far.
+        listed: the files of the split, with their hashes from when they were written.
     """
 
     def __init__(self, folder: Path, split: str, shard_tokens: int = SHARD_TOKENS, columns: Any = None) -> None:
         self.folder, self.split, self.shard_tokens, self.columns = folder, split, shard_tokens, columns
         self.games = self.tokens = self.shards = 0
-        self.written: list[Path] = []
+        self.listed: dict[str, dict[str, Any]] = {}
         self._keys: list[int] = []
         self._kept_keys = 0
         self._reset()
@@ -81,7 +85,8 @@ class ShardWriter:
         """Write what is held as one shard."""
         if not self._ids:
             return
-        self.written += self._write(self.folder, f"{self.split}-{self.shards:05d}")
+        written = self._write(self.folder, f"{self.split}-{self.shards:05d}")
+        self.listed |= {path.name: hashes.entry(path) for path in written}
         self.games += len(self._ids)
         self.tokens += self._held
         self.shards += 1
@@ -118,12 +123,11 @@ class ShardWriter:
         """
         self.save_keys(folder)
         games = self.games + len(self._ids)
-        stem = f"{self.split}-{games}"
-        if self._ids and not (folder / f"{stem}.games.parquet").exists():
+        stem = f"{self.split}-{games}" if self._ids else ""
+        if stem:
             self._write(folder, stem)
-        written = [path.name for path in self.written]
         counts = {"games": self.games, "tokens": self.tokens, "shards": self.shards}
-        return {**counts, "written": written, "rest": stem if self._ids else "", "keys": self._kept_keys}
+        return {**counts, "listed": self.listed, "rest": stem, "keys": self._kept_keys}
 
     def save_keys(self, folder: Path) -> Path:
         """Add the hashes of the games since the last time to a file, as 64-bit numbers in the order of the games."""
@@ -136,17 +140,12 @@ class ShardWriter:
         self._keys = []
         return path
 
-    def restore(self, folder: Path, state: dict[str, Any]) -> list[int]:
-        """Go on from what was kept.
-
-        Returns:
-            The hashes of all games.
-        """
+    def restore(self, folder: Path, state: dict[str, Any]) -> Iterator[int]:
+        """Go on from what was kept; the hashes of all games come out."""
         import pyarrow.parquet as pq
 
         self.games, self.tokens, self.shards = state["games"], state["tokens"], state["shards"]
-        self.written = [self.folder / name for name in state["written"]]
-        self._kept_keys = state["keys"]
+        self.listed, self._kept_keys = state["listed"], state["keys"]
         if stem := state["rest"]:
             rest = open_shards([folder / stem])
             for number, row in enumerate(pq.read_table(rest.tables[0]).to_pylist()):
@@ -155,7 +154,14 @@ class ShardWriter:
                 self._roles.append(game.role)
                 self._rows.append(row)
                 self._held += len(game)
-        return np.fromfile(folder / f"{self.split}.keys", "<u8", count=self._kept_keys).tolist()
+        yield from read_keys(folder / f"{self.split}.keys")
+
+
+def read_keys(path: Path) -> Iterator[int]:
+    """The hashes of games in a file; a few at a time, for as Python's numbers they are five times as large."""
+    with path.open("rb") as file:
+        while block := file.read(1 << 16):
+            yield from np.frombuffer(block, "<u8").tolist()
 
 
 def split_of(content: bytes, seed: int, val: float, test: float) -> str:
@@ -185,8 +191,7 @@ def write_meta(folder: Path, writers: Iterable[ShardWriter], about: dict[str, An
     splits, listed = {}, {}
     for writer in writers:
         splits[writer.split] = {"games": writer.games, "tokens": writer.tokens, "shards": writer.shards}
-        for path in writer.written:
-            listed[path.name] = hashes.entry(path)
+        listed |= writer.listed
     for path in sorted((folder / TOKENIZER).glob("*")):
         listed[f"{TOKENIZER}/{path.name}"] = hashes.entry(path)
     meta = {"schema": SCHEMA, **about, "sha256": digest_of(listed), "splits": splits, "files": listed}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chesslm import files
 from chesslm.game_rows import Row, Work, columns, tokens_of
 from chesslm.notation import train_notation
 from chesslm.shards import SHARD_TOKENS, SPLITS, ShardWriter
@@ -36,6 +37,7 @@ class Splitter:
         tokenizer: None: it is learned from the first games.
         learn: notation and size of that vocabulary.
         part: whether these are games of a dataset that others have more of: none is held back then.
+        keys: whether the hashes of games are collected, to go on with or to be joined by.
 
     Attributes:
         kept: games so far.
@@ -49,10 +51,11 @@ class Splitter:
         tokenizer: GameTokenizer | None,
         learn: tuple[str, int] = ("", 0),
         part: bool = False,
+        keys: bool = True,
     ) -> None:
         self.kept = 0
         self.first: list[str] = []
-        self._part = part
+        self._part, self._keys = part, keys
         self._folder, self._work, self._tokenizer, self._learn = folder, work, tokenizer, learn
         self._writers = {split: ShardWriter(folder, split, SHARD_TOKENS, columns()) for split in SPLITS}
         self._games = Counter[str]()
@@ -122,7 +125,7 @@ class Splitter:
     def _write(self, row: Row) -> None:
         assert self._tokenizer
         ids, roles = np.frombuffer(row.ids, self._tokenizer.dtype), np.frombuffer(row.roles, np.uint8)
-        self._writers[row.split].add(ids, roles, row.about, row.key)
+        self._writers[row.split].add(ids, roles, row.about, row.key if self._keys else None)
 
     # To be gone on with
 
@@ -133,7 +136,9 @@ class Splitter:
             What ``restore`` takes, as JSON.
         """
         assert self._tokenizer
-        save_tokenizer(self._tokenizer, folder / "tokenizer")
+        if not (folder / "tokenizer").exists():
+            with files.atomic_folder(folder / "tokenizer") as made:
+                save_tokenizer(self._tokenizer, made)
         return {
             "kept": self.kept,
             "first": self.first,

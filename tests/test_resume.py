@@ -1,5 +1,8 @@
 """Preparing that is interrupted, shared among machines, or joined: the dataset is that of one run in one go."""
 
+import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +14,9 @@ from conftest import Cli
 from odd_games import odd_pgn
 from random_games import write_pgn
 from test_prepare import all_games, contents
+from test_verify import flip
 
-from chesslm import done
+from chesslm import done, streams
 from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
 from chesslm.merge import merge
@@ -20,12 +24,13 @@ from chesslm.pgn import Share
 from chesslm.prepare import prepare
 from chesslm.shards import SPLITS, open_dataset
 
-PROGRAM = """
+CHUNKS = (8000, 1 << 22)
+PROGRAM = f"""
 import sys
 from chesslm import done, splitter, streams
 from chesslm.cli import run
 splitter.SHARD_TOKENS, splitter.LEARN_GAMES, done.SAVE_SECONDS = 3000, 100, 0
-streams.split_games.__defaults__ = (8000, 1 << 22)
+streams.split_games.__defaults__ = {CHUNKS}
 sys.exit(run(sys.argv[1:]))
 """
 """The command line with shards and chunks so small that there are many, and soon a vocabulary."""
@@ -106,6 +111,44 @@ def test_what_is_kept_is_said_and_not_run_over(tmp_path: Path, pgn: Path, cli: C
     assert ended.returncode == 2 and "not the input that the interrupted run read" in ended.stderr
 
 
+def test_a_flipped_bit_in_what_an_interrupted_run_kept(
+    tmp_path: Path, pgn: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In what is gone on with it is refused, in a whole shard noticed when the dataset is opened."""
+    monkeypatch.setattr(streams.split_games, "__defaults__", CHUNKS)
+    partial = tmp_path / "out.partial"
+    with subprocess.Popen(command(pgn, tmp_path / "out", "--workers", "1"), stderr=subprocess.DEVNULL) as process:
+        while not done.begun(partial):
+            time.sleep(0.005)
+        process.kill()
+    kept = [path for path in partial.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
+    listed = json.loads((partial / "work" / "state.json").read_text())
+    used = [partial / name for each in listed["splitter"]["writers"].values() for name in each["listed"]]
+    used += [partial / "work" / name for name in (*listed["files"], "state.json")]
+    assert set(used) <= set(kept) and len(used) > 12
+    for number, path in enumerate(path for path in used if path.stat().st_size):
+        again = tmp_path / str(number) / "out"
+        shutil.copytree(partial, again.with_name("out.partial"))
+        flip(again.with_name("out.partial") / path.relative_to(partial))
+        ended = cli("prepare", pgn, "--out", again, "--resume", "--workers", "1", "--quiet")
+        if "work" in path.parts:
+            assert ended.code == 2 and re.search("changed|not readable|bytes long", ended.err), (path, ended)
+        else:
+            assert ended.code == 0
+            with pytest.raises(InputError, match="changed"):
+                _ = open_dataset(again).splits[path.name.partition("-")[0]]
+
+
+def test_killed_before_its_folder_has_its_name_it_is_not_taken_for_another(tmp_path: Path, pgn: Path, cli: Cli) -> None:
+    whole = ran(pgn, tmp_path / "whole", "--workers", "1")
+    shutil.copytree(whole, tmp_path / "out.partial")
+    line = ("prepare", pgn, "--out", tmp_path / "out", "--resume", "--workers", "1", "--quiet")
+    for options, why in ((("--seed", "2"), "seed 1, not 2"), (("--exclude", pgn), "exclude [], not")):
+        ended = cli(*line, *options)
+        assert ended.code == 2 and f"was begun with {why}" in ended.err
+    assert cli(*line).code == 0 and contents(tmp_path / "out") == contents(whole)
+
+
 def test_the_shares_of_an_input_join_to_the_dataset_of_one_run(tmp_path: Path, pgn: Path, cli: Cli) -> None:
     whole = ran(pgn, tmp_path / "whole", "--workers", "1")
     parts = [ran(pgn, tmp_path / f"part{n}", "--shard", f"{n}/3", "--workers", "1") for n in (3, 1, 2)]
@@ -123,6 +166,19 @@ def test_the_shares_of_an_input_join_to_the_dataset_of_one_run(tmp_path: Path, p
         ended = cli("prepare", "--merge", *map(str, chosen), "--out", str(tmp_path / "bad"))
         assert ended.code == 2 and why in ended.err
     assert not list(tmp_path.glob("bad*"))
+
+
+def test_a_cut_game_alone_in_the_last_share_is_left_out_as_in_one_run(tmp_path: Path) -> None:
+    """That others end with a marker, as this one does not, is seen in other shares; each game is a chunk."""
+    moves = ("Nf3", "Nc3", "f4", "d4", "Bc4", "c3")
+    games = [f'[Event "x"]\n\n1. e4 {{{"long " * 1800}}} e5 2. {move} ' for move in moves]
+    pgn = tmp_path / "cut.pgn"
+    pgn.write_text("1-0\n\n".join(games) + "\n")
+    whole = ran(pgn, tmp_path / "whole", "--workers", "1")
+    assert len(all_games(whole)) == len(games) - 1
+    parts = [ran(pgn, tmp_path / f"part{n}", "--shard", f"{n}/6", "--workers", "1") for n in range(1, 7)]
+    merge(parts, tmp_path / "merged", quiet=True)
+    assert contents(tmp_path / "merged") == contents(whole)
 
 
 def test_games_that_are_in_two_splits_are_reported(tiny_games: list[MoveCodes], tmp_path: Path) -> None:

@@ -114,6 +114,15 @@ def linked_probe(folder: Path) -> None:
     (folder / "probe").symlink_to(folder.parent / "elsewhere")
 
 
+def linked_below(folder: Path) -> None:
+    """A listed file, whose folder is a link: what its hash is would be told."""
+    (folder.parent / "elsewhere").mkdir()
+    (folder.parent / "elsewhere" / "secret").write_text("42")
+    (folder / "sub").symlink_to(folder.parent / "elsewhere")
+    listed = {"sub/secret": {"bytes": 2, "sha256": "0" * 64}}
+    (folder / "chesslm.json").write_text(json.dumps({"notation": "uci-move", "files": listed}))
+
+
 def circle(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to("config.json")
@@ -174,6 +183,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "linked tokenizer": (linked("tokenizer.json"), "a link out of its folder"),
     "linked facts": (linked("probe/board.json"), "a link out of its folder"),
     "linked probe": (linked_probe, "a link out of its folder"),
+    "linked log": (linked("run/metrics.csv"), "a link out of its folder"),
+    "hashes through a link": (linked_below, "a link out of its folder"),
     "link to itself": (circle, r"config\.json"),
     "pipe": (pipe, "not a file"),
     "hashes of elsewhere": (

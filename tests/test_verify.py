@@ -14,14 +14,16 @@ from random_games import random_game, write_pgn
 from safetensors.torch import load_file, save_file
 
 from chesslm import hashes
+from chesslm.boards import MoveCodes
 from chesslm.checkpoint import verified
 from chesslm.config import InitConfig, ModelConfig, Recipe, TrainConfig
 from chesslm.errors import InputError
 from chesslm.eval.games import from_dataset
 from chesslm.inside import store
-from chesslm.model import load_model
+from chesslm.model import load_model, new_gpt2, save_checkpoint
 from chesslm.run import RunFolder
 from chesslm.shards import SPLITS, open_dataset
+from chesslm.text_tokenizer import learn_text_tokenizer
 from chesslm.train import train
 from chesslm.transplant import start_from
 
@@ -204,9 +206,28 @@ def test_a_probe_with_a_flipped_bit(model: Path, cli: Cli) -> None:
     assert cli("info", "--verify", model).code == 1
     flip(model / "probe" / "board.safetensors")
     facts = json.loads((model / "probe" / "board.json").read_text())
-    del facts["sha256"]  # as the oldest ones
+    (model / "probe" / "board.json").write_text(json.dumps(facts | {"layer": 2}))
+    with pytest.raises(InputError, match=r"board\.json was changed since\); make it again with chesslm probe"):
+        store.load(model, "board")
+    ended = cli("info", "--verify", model)
+    assert ended.code == 1 and "probe/board.json: not as written; make the probe again" in ended.err
+    del facts["sha256"], facts["own_sha256"]  # as the oldest ones
     (model / "probe" / "board.json").write_text(json.dumps(facts))
     assert store.load(model, "board")
+
+
+def test_a_model_for_its_tokens_with_a_flipped_bit(tiny_games: list[MoveCodes], tmp_path: Path, cli: Cli) -> None:
+    tokenizer = learn_text_tokenizer(["1. e4 e5 2. Nf3 and the knight goes home. " * 20], 300)
+    shape = ModelConfig(layers=1, width=16, heads=2)
+    save_checkpoint(new_gpt2(shape, tokenizer, 1), tokenizer, tmp_path / "text", {})
+    pgn, out = write_pgn(tmp_path / "games.pgn", tiny_games[:30]), tmp_path / "out"
+    line = ("prepare", pgn, "--notation", "text", "--tokenizer", tmp_path / "text", "--out", out, "--quiet")
+    flip(tmp_path / "text" / "tokenizer.json")
+    ended = cli(*line)
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "tokenizer.json: changed: its SHA-256 is" in ended.err
+    assert not out.exists()
+    flip(tmp_path / "text" / "tokenizer.json")
+    assert cli(*line).code == 0
 
 
 def test_what_training_saves_has_hashes(tiny_model: Path, tiny_dataset: Path) -> None:
@@ -225,6 +246,12 @@ def test_a_run_does_not_go_on_from_a_state_with_a_flipped_bit(tiny_dataset: Path
     train(tiny_dataset, out, recipe, device="cpu", quiet=True)
     (out / "chesslm.json").unlink()
     assert RunFolder.reopen(out, dataset.sha256).recipe == recipe
+    path = out / "run" / "recipe.json"
+    begun = path.read_text()
+    path.write_text(begun.replace('"max_steps": 1,', '"max_steps": 3,'))
+    with pytest.raises(InputError, match=r"recipe\.json: changed since it was written"):
+        RunFolder.reopen(out, dataset.sha256)
+    path.write_text(begun)
     flip(out / "run" / "last.ckpt")
     with pytest.raises(InputError, match=r"last\.ckpt: damaged"):
         RunFolder.reopen(out, dataset.sha256)

@@ -4,12 +4,12 @@ Results are read as they come from a JSON file, perhaps someone else's: names ar
 or not a number is left out. The page needs no network and no script; its figures are SVG in the page's own colours.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from chesslm import __version__, files
+from chesslm.errors import InputError
 from chesslm.names import ON_RANDOM_GAMES
 from chesslm.report import curves
 from chesslm.report.examples import PIECES
@@ -121,6 +121,6 @@ def _facts(about: Mapping[str, Any], names: Iterable[str]) -> Facts:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return mapping(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return files.read_json(path)
+    except InputError:
         return {}
