@@ -31,9 +31,9 @@ ROWS = 256
 """What the rows of a linear layer are filled up to a multiple of: 6 % more of them in a batch of 2,048 tokens."""
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=8)
 def _mask(length: int, dtype: torch.dtype) -> torch.Tensor:
-    """Minus infinity at later positions, shape (length, length)."""
+    """Minus infinity at later positions, shape (length, length); 8 MB at 2,048, shared by the layers of a step."""
     return torch.full((length, length), float("-inf"), dtype=dtype).triu(1)
 
 

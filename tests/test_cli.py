@@ -149,9 +149,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(cli: Cli, places: dict[str, Pa
 
 
 def on_small_disk(folder: Path, *arguments: str | Path) -> Ended:
-    """Run a command whose outputs in ``folder`` are on a disk of 16 KB; afterwards list what is on it."""
+    """Run a command whose outputs in ``folder`` are on a disk of 16 KB; what is on it afterwards comes out alone."""
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    script = 'mount -t tmpfs -o size=16k none "$0"; "$@"; code=$?; ls -A "$0"; exit $code'
+    script = 'mount -t tmpfs -o size=16k none "$0"; "$@" > /dev/null; code=$?; ls -A "$0"; exit $code'
     run = ["unshare", *as_root, "--mount", "sh", "-c", script, str(folder)]
     done = subprocess.run(
         [*run, sys.executable, "-m", "chesslm", *map(str, arguments)], capture_output=True, text=True, check=False
@@ -160,19 +160,30 @@ def on_small_disk(folder: Path, *arguments: str | Path) -> Ended:
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "left"),
     [
-        "generate {dir}/x.pgn --games 300 --workers 1 --quiet",
-        "prepare {pgn} --out {dir}/out --workers 1 --quiet",
-        "train --data {data} --out {dir}/out --max-steps 1 --set model.layers=2 --set model.width=64 --quiet",
-        "evaluate {model} --games {pgn} --limit 2 --quiet --html {dir}/x.html",
+        ("generate {dir}/x.pgn --games 300 --workers 1 --quiet", []),
+        ("prepare {pgn} --out {dir}/out --workers 1 --quiet", []),
+        # What can be gone on with.
+        ("train --data {data} --out {dir}/out --max-steps 1 --size tiny --set model.width=64 --quiet", ["out"]),
+        ("evaluate {model} --games {pgn} --limit 2 --quiet --html {dir}/x.html", []),
+        ("match {model} --against random --games 80 --policy strict --out {dir}/x.pgn --quiet", ["x.pgn"]),
+        ("transfer {study} --out {dir}/out --workers 1 --quiet", ["out"]),
     ],
-    ids=lambda command: command.split()[0],
+    ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )
-def test_a_full_disk_is_one_line_and_leaves_nothing(places: dict[str, Path], tmp_path: Path, command: str):
-    ended = on_small_disk(tmp_path, *command.format(dir=tmp_path, **places).split())
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    places: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, command: str, left: list[str]
+):
+    study = tmp_path_factory.mktemp("study") / "study.toml"
+    study.write_text(
+        f'[study]\ndata = "{places["data"]}"\ngames = [40]\n[model]\nlayers = 2\nwidth = 64\n'
+        "[train]\nmax_steps = 1\n[arms.scratch]\n"
+    )
+    ended = on_small_disk(tmp_path, *command.format(dir=tmp_path, study=study, **places).split())
     assert ended.code == 1, ended
     assert re.fullmatch(r"chesslm: \S+: the disk is full; free some space and run again\n", ended.err), ended.err
+    assert ended.out.split() == left
 
 
 # Being stopped, as a terminal does it: the signal goes to the whole process group

@@ -244,6 +244,8 @@ def test_games_count_once_and_whoever_was_named_first(tmp_path: Path) -> None:
     with there.open("a") as file:
         file.write('[Event "chesslm match"]\n[Site "?"]\n')
     assert ladder_table([there], "random") == once
+    there.write_text(copy.read_text() + back.read_text().partition("0-1\n\n")[0])  # all of its headers are there
+    assert ladder_table([there], "random") == once
 
 
 def test_pairs_that_are_not_whole_do_not_count() -> None:

@@ -299,9 +299,23 @@ def test_devices_and_precisions_are_known_by_name():
         resolve_device("gpu")
     assert resolve_precision("fp32", torch.device("cpu")) == torch.float32
     assert resolve_precision("bf16", torch.device("cpu")) == torch.bfloat16
-    assert resolve_precision("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
     with pytest.raises(InputError, match="unknown precision 'fp16'; precisions are auto, fp32 and bf16"):
         resolve_precision("fp16", torch.device("cpu"))
+
+
+def test_auto_takes_the_best_device_and_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, best in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert resolve_device("auto") == torch.device(best)
+    for avx512, amx, dtype in (
+        (False, False, torch.float32),
+        (True, False, torch.bfloat16),
+        (False, True, torch.bfloat16),
+    ):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert resolve_precision("auto", torch.device("cpu")) == dtype
 
 
 def test_fresh_positions_are_sinusoids_of_the_usual_size() -> None:

@@ -27,6 +27,7 @@ from test_prepare import contents
 from test_resume import PROGRAM
 
 from chesslm import files
+from chesslm.play.record import whole_games
 
 KILLS = 100 if SOAK else 1
 WRITING = "another process is writing there; let it end or choose another --out"
@@ -51,12 +52,18 @@ def read(path: Path) -> Any:
     return without(json.loads(path.read_text()), "created", "seconds")
 
 
-def rounds(path: Path) -> list[tuple[str, str]]:
-    """Round and result of the games of a match, every one of them whole."""
+def played(path: Path) -> list[tuple[str, str, str]]:
+    """Round, result and moves of the games of a match, every one of them whole."""
     with path.open() as file:
         games = list(iter(lambda: chess.pgn.read_game(file), None))
     assert not any(game.errors for game in games)
-    return sorted((game.headers["Round"], game.headers["Result"]) for game in games)
+    return sorted((game.headers["Round"], game.headers["Result"], str(game.mainline_moves())) for game in games)
+
+
+def is_played(path: Path) -> bool:
+    """Whether all twenty games stand there; the last may be torn."""
+    text = path.read_text() if path.exists() else ""
+    return text.count("[Event ") == 20 and whole_games(text) == text
 
 
 @pytest.fixture
@@ -97,7 +104,7 @@ def jobs(tiny_pgn: Path, tiny_dataset: Path, tiny_model: Path, tmp_path: Path) -
         "transfer": Job(
             studied, lambda out: read(out / "study.json")["rows"], lambda out: (out / "study.json").exists()
         ),
-        "match": Job(matched, rounds, lambda out: out.exists() and out.read_text().count("[Event ") == 20),
+        "match": Job(matched, played, is_played),
     }
 
 

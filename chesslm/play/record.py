@@ -1,6 +1,7 @@
 """The record of matches, a PGN: games go in as they end, and what a match came to comes out of its headers."""
 
 import datetime
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,10 +86,10 @@ class Record:
         text, head = self.path.read_text(encoding="utf-8", errors="replace"), f'[Event "{EVENT}"]\n'
         if not (text.startswith(head) or head.startswith(text)):
             raise InputError(f"{self.path} has other games in it; name another file")
-        whole = max((text.rfind(end) + len(end) for end in ENDS if end in text), default=0)
-        if whole < len(text):
+        whole = whole_games(text)
+        if whole != text:
             with files.atomic(self.path) as temporary:
-                temporary.write_text(text[:whole], encoding="utf-8")
+                temporary.write_text(whole, encoding="utf-8")
         self.games = read_headers(self.path)
 
     def of(self, one: str, other: str) -> list[Headers]:
@@ -113,7 +114,11 @@ class Record:
                 )
 
     def add(self, game: Played) -> None:
-        """Append a game that has ended."""
+        """Append a game that has ended.
+
+        Raises:
+            FailureError: the disk is full; what stands there of the game is cut off when the record is next opened.
+        """
         record = chess.pgn.Game.from_board(game.board)
         record.headers.update(
             Event=EVENT,
@@ -133,24 +138,32 @@ class Record:
         for color, player in zip(("White", "Black"), game.players, strict=True):
             if player.weights:
                 record.headers[f"{color}Weights"] = player.weights
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(record.accept(chess.pgn.StringExporter(columns=79)) + "\n\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(record.accept(chess.pgn.StringExporter(columns=79)) + "\n\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise files.explain(error, self.path) from error
         self.games.append(dict(record.headers))
 
 
+def whole_games(text: str) -> str:
+    """A record up to the end of its last whole game."""
+    return text[: max((text.rfind(end) + len(end) for end in ENDS if end in text), default=0)]
+
+
 def read_headers(path: Path) -> list[Headers]:
-    """The headers of all games in a PGN.
+    """The headers of all whole games in a record.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            return [dict(headers) for headers in iter(lambda: chess.pgn.read_headers(file), None)]
+        file = io.StringIO(whole_games(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable PGN ({error})") from error
+    return [dict(headers) for headers in iter(lambda: chess.pgn.read_headers(file), None)]
 
 
 def _weights(games: Iterable[Headers]) -> dict[str, set[str]]:
@@ -224,7 +237,7 @@ def ladder_table(paths: Sequence[Path], anchor: str) -> list[str]:
             if headers.get("Event") != EVENT:
                 raise InputError(f"{path} has games in it that are not of chesslm match")
             here.add(game := frozenset(headers.items()))
-            # One that was being written when its match was killed, or that stands in a copy of another file.
+            # One that lacks what it is counted by, or that stands in a copy of another file.
             if not headers.keys() >= KEPT or headers["Result"] not in SCORES or game in counted:
                 continue
             matches.setdefault((path, *_sides(headers), headers["Terms"]), []).append(headers)
