@@ -40,7 +40,7 @@ NOT_ASKED = -100
 """The target that ``cross_entropy`` passes over."""
 NOTHING = np.full(2, PAD, np.int64)
 """A row of which nothing is asked."""
-GIVEN = Role.GAME_BEGINS | Role.CONDITION | Role.HINT
+GIVEN, MOVE_ENDS = int(Role.GAME_BEGINS | Role.CONDITION | Role.HINT), int(Role.MOVE_ENDS)
 
 
 @dataclass
@@ -115,22 +115,30 @@ class GameBatches:
 
     def _parts(self, games: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
         """This process's parts of a batch; one without games has a row of nothing, since all have to take the step."""
-        rows = [cut_game(self._shown(int(game)), self.context) for game in games]
-        targets = [targets_of(game) for game in rows]
-        whole = {
-            "tokens": sum(int(np.count_nonzero(each[1:] != NOT_ASKED)) for each in targets),
-            "moves": sum(int(np.count_nonzero(game.role & Role.MOVE_ENDS)) for game in rows),
-            "games": len(rows),
-        }
         first, step = self.rank * self.parts, self.ranks * self.parts
-        for part in range(first, first + self.parts):
+        mine = range(first, first + self.parts)
+        rows = {at: self._row(int(games[at])) for part in mine for at in range(part, len(games), step)}
+        whole = {"tokens": 0, "moves": 0, "games": len(games)}
+        for at, number in enumerate(games.tolist()):
+            # Those of other processes are not made here, only counted: their hints matter where they are cut.
+            game = rows[at] if at in rows else self.split[number]
+            role = (game if len(game) <= self.context else self._row(number)).role
+            whole["tokens"] += int(np.count_nonzero((role[1:] & GIVEN) == 0))
+            whole["moves"] += int(np.count_nonzero(role & MOVE_ENDS))
+        for part in mine:
+            of_part = [rows[at] for at in range(part, len(games), step)]
+            targets = [targets_of(game) for game in of_part] or [np.full(2, NOT_ASKED)]
             yield {
-                "ids": torch.from_numpy(pad_rows([game.ids for game in rows[part::step]] or [NOTHING])),
-                "targets": torch.from_numpy(pad_rows(targets[part::step] or [np.full(2, NOT_ASKED)], NOT_ASKED)),
-                "expected": self._expected(games[part::step], rows[part::step]),
+                "ids": torch.from_numpy(pad_rows([game.ids for game in of_part] or [NOTHING])),
+                "targets": torch.from_numpy(pad_rows(targets, NOT_ASKED)),
+                "expected": self._expected(games[part::step], of_part),
                 "whole": whole,
                 "last": part == first + self.parts - 1,
             }
+
+    def _row(self, number: int) -> TokenizedGame:
+        """A game as it is shown in this epoch."""
+        return cut_game(self._shown(number), self.context)
 
     @cached_property
     def _random(self) -> NDArray[np.float64]:
@@ -166,7 +174,7 @@ def cut_game(game: TokenizedGame, context: int) -> TokenizedGame:
     """The first tokens of a game, at most ``context``, up to the end of a move; text is cut anywhere."""
     if len(game) <= context:
         return game
-    ends = np.flatnonzero(game.role[:context] & Role.MOVE_ENDS)
+    ends = np.flatnonzero(game.role[:context] & MOVE_ENDS)
     stop = int(ends[-1]) + 1 if len(ends) else context
     return TokenizedGame(game.ids[:stop], game.role[:stop])
 
