@@ -47,6 +47,7 @@ def model_card(about: dict[str, Any], measured: Mapping[str, Any] | None = None)
     if notation == PAIRS:
         return _pairs_card(about, measured)
     what, example = TEXTS.get(notation, ("moves in UCI", "e2e4 e7e5 g1f3"))
+    unit = "move" if notation == "uci-move" else "token"
     use = [
         f"It loads in plain transformers; text is {what}:",
         "",
@@ -56,7 +57,7 @@ def model_card(about: dict[str, Any], measured: Mapping[str, Any] | None = None)
         'model = AutoModelForCausalLM.from_pretrained("FOLDER")',
         'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
         f'ids = tokenizer("{example}", return_tensors="pt").input_ids',
-        "next_move = tokenizer.decode(model(ids).logits[0, -1].argmax())",
+        f"next_{unit} = tokenizer.decode(model(ids).logits[0, -1].argmax())",
         "```",
         "",
         "With chesslm: `chesslm play FOLDER`, `chesslm evaluate FOLDER --games GAMES.pgn`.",
@@ -182,11 +183,13 @@ def _how(about: dict[str, Any]) -> list[str]:
     shape, how = recipe["model"], recipe["train"]
     games = dataset["splits"]["train"]
     unit = {PROSE: "rows", PAIRS: "pairs"}.get(str(about.get("notation")), "games")
+    before = (about.get("init") or {}).get("trained")
     rows = [
         ("parameters", f"{about['parameters']:,}"),
         ("shape", f"{shape['layers']} layers, {shape['width']} wide, {shape['heads']} heads{_head(shape)}"),
         ("trained for", f"{trained['minutes']:.0f} minutes{_legs(trained)} on {_device(trained)}"),
         ("seen", f"{trained['tokens']:,} tokens in {trained['games']:,} {unit}, {trained['steps']:,} steps"),
+        *([("before that", f"{before['minutes']:.0f} minutes, {before['tokens']:,} tokens")] if before else []),
         ("data", f"{games['games']:,} {unit}, {games['tokens']:,} tokens; SHA-256 `{dataset['sha256']}`"),
         *(("source", f"{s['name']}, SHA-256 `{s['sha256']}`") for s in dataset.get("sources") or ()),
         ("optimizer", f"{how['optimizer']}, peak rates {how['muon_learning_rate']} and {how['learning_rate']}"),

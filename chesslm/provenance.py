@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chesslm import files
-from chesslm.config import Recipe
+from chesslm.checkpoint import fetched
+from chesslm.config import InitConfig, Recipe
 from chesslm.errors import InputError
+from chesslm.gguf import SUFFIX
 from chesslm.logs import read_log
 from chesslm.model import parameters, resolve_precision
 from chesslm.shards import Dataset
+from chesslm.tables import mapping, number
 
 if TYPE_CHECKING:
     from chesslm.module import ChessModule
@@ -33,6 +36,7 @@ class Before:
     tokens: int = 0
     games: int = 0
     minutes: float = 0.0
+    precision: str = ""
     curve: tuple[dict[str, float], ...] = ()
 
 
@@ -54,7 +58,26 @@ def before_this_leg(recipe: Recipe, dataset: Dataset) -> Before:
         ) from None
     if order != [dataset.sha256, *(getattr(recipe.train, name) for name in ORDER)]:
         raise InputError(f"{recipe.init.model} was trained on other data, or in another order ({', '.join(ORDER)})")
-    return Before(about["trained"].get("legs", 1), **counted, curve=tuple(about.get("curve", ())))
+    trained = about["trained"]
+    legs, precision = trained.get("legs", 1), trained.get("precision", "")
+    return Before(legs, **counted, precision=precision, curve=tuple(about.get("curve", ())))
+
+
+def trained_before(init: InitConfig) -> dict[str, float]:
+    """Minutes and tokens that the weights to start from took, but for those of earlier legs of the same training.
+
+    Returns:
+        Nothing, where nothing is known of them.
+    """
+    if init.model.endswith(SUFFIX):
+        return {}
+    path = files.within(fetched(init.model), "chesslm.json")
+    about = files.read_json(path) if path.is_file() else {}
+    parts = [mapping(mapping(about.get("init")).get("trained"))]
+    if not init.goes_on:
+        parts.append(mapping(about.get("trained")))
+    counted = {name: sum(number(part.get(name)) or 0 for part in parts) for name in ("minutes", "tokens")}
+    return {"minutes": round(counted["minutes"], 2), "tokens": int(counted["tokens"])} if any(counted.values()) else {}
 
 
 def describe(
@@ -62,6 +85,7 @@ def describe(
 ) -> dict[str, Any]:
     """The recipe, the data by its hash, what training took in all its legs, and its learning curve."""
     took = {name: getattr(before, name) + getattr(module, name) for name in COUNTERS}
+    precision = "bf16" if resolve_precision(recipe.train.precision, where) == torch.bfloat16 else "fp32"
     return {
         "notation": dataset.notation,
         "parameters": parameters(module.model),
@@ -78,7 +102,10 @@ def describe(
             "minutes": round(took["minutes"], 2),
             **({"legs": before.legs + 1} if before.legs else {}),
             "device": where.type,
-            "precision": "bf16" if resolve_precision(recipe.train.precision, where) == torch.bfloat16 else "fp32",
+            # Of all legs: before may be two already.
+            "precision": before.precision
+            if precision in before.precision
+            else f"{before.precision} {precision}".strip(),
             "threads": torch.get_num_threads(),
         },
         "curve": [*before.curve, *_curve(metrics, before)],

@@ -29,6 +29,7 @@ from chesslm.config import InitConfig, ModelConfig
 from chesslm.errors import InputError
 from chesslm.gguf import SUFFIX, load_gguf, text_tokenizer_of
 from chesslm.model import load_weights
+from chesslm.provenance import trained_before
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import BOS, EOS, SPECIALS, GameTokenizer
 
@@ -97,6 +98,7 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
         if init.shuffle:
             _shuffle(model)
     _freeze(model, init.freeze)
+    before = trained_before(init)
     kept = {
         "model": Path(init.model).name if Path(init.model).exists() else init.model,
         "sha256": sha256_of(init.model),
@@ -105,6 +107,7 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
         "embeddings": "kept" if same else init.embeddings,
         "shuffled": init.shuffle,
         "frozen": init.freeze,
+        **({"trained": before} if before else {}),
     }
     layers, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
     tied = len(embeddings_of(model)) == 1

@@ -673,6 +673,12 @@ def test_figures_are_kept_beside_the_model_and_shown_in_its_card(
     assert card == model_card(json.loads((model / "chesslm.json").read_text()), kept)
     legal = kept["suites"]["legality-random"]["metrics"]["legal_argmax"]
     assert f"| Legal moves | {100 * legal['value']:.1f}\u00a0% |" in card
+    # Another suite on the same games is added; other games take the place of all.
+    assert cli("evaluate", model, *asked, "--suite", "sinks", "--card").code == 0
+    more = json.loads((model / "figures.json").read_text())["suites"]
+    assert "sinks" in more and {name: more[name] for name in kept["suites"]} == kept["suites"]
+    assert cli("evaluate", model, *asked, "--suite", "sinks", "--card", "--seed", 2).code == 0
+    assert not json.loads((model / "figures.json").read_text())["suites"].keys() & kept["suites"].keys()
     # Elsewhere there is nothing to make a card from.
     (model / "chesslm.json").unlink()
     ended = cli("evaluate", model, *asked, "--notation", "uci-move", "--card", "--json", tmp_path / "none.json")

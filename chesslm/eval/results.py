@@ -165,6 +165,8 @@ def write_results(objects: Iterable[dict[str, Any]], path: Path) -> None:
 def write_figures(found: Mapping[str, Any], folder: Path) -> None:
     """Keep a model's figures beside it, in ``figures.json``, and show them in its card.
 
+    Those of other suites stay there, if they are of the same weights and games.
+
     Groups and examples are left out: they are long, and examples are moves of the games. Folders of games go by their
     names.
 
@@ -178,6 +180,9 @@ def write_figures(found: Mapping[str, Any], folder: Path) -> None:
     data = {key: Path(value).name if key == "path" else value for key, value in found["data"].items()}
     model = {key: value for key, value in found["model"].items() if key != "path"}
     suites = {name: {"metrics": suite["metrics"]} for name, suite in found["suites"].items()}
+    kept = files.read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
+    if (kept.get("model"), kept.get("data")) == (model, data):
+        suites = {**kept["suites"], **suites}
     head = {key: found[key] for key in ("schema", "chesslm", "created")}
     figures = {**head, "model": model, "data": data, "suites": suites}
     write_results([figures], folder / FIGURES)
