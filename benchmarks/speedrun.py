@@ -5,8 +5,8 @@
 MASTERS is a dataset of human games in uci-move, which the usual recipe (usual.py) learns from, and on whose test games
 both are measured, beside random legal ones. OURS is what the recipe learns from: the same games and others, prepared
 with the same --seed, so that no test game is in it. Sides take turns, seed by seed. The control is the usual recipe,
-once, on OURS. Then each side is given ``--within`` minutes once, and asked on validation games every few minutes
-whether it has reached ``--to``.
+once, on OURS. Then each side is given ``--within`` minutes once, and asked on validation games of what it learns from,
+every few minutes, whether it has reached ``--to``.
 
 A run is done when its JSON is in OUT: what was stopped goes on with the rest. Nothing else should run meanwhile.
 Without datasets nothing is trained: the command prints what is in OUT.
@@ -29,7 +29,8 @@ from chesslm import files
 from chesslm.config import changed, read_recipe
 from chesslm.learning import crossing
 from chesslm.logs import read_log
-from chesslm.seeds import pooled
+from chesslm.provenance import revision
+from chesslm.seeds import Floats, pooled
 from chesslm.shards import Dataset, open_dataset
 from chesslm.tables import markdown_table
 from chesslm.tokenizer_files import save_tokenizer
@@ -98,7 +99,8 @@ def run_usual(
             looks.append((seconds / 60, _looked(usual, dataset, options.val_games)))
     usual.model.save_pretrained(folder)
     save_tokenizer(dataset.tokenizer, folder)
-    return {"steps": steps, "tokens": tokens, "minutes": seconds / 60, "threads": torch.get_num_threads()}, looks
+    took = {"steps": steps, "tokens": tokens, "minutes": seconds / 60, "threads": torch.get_num_threads()}
+    return {**took, "learning_rate": options.usual_rate}, looks
 
 
 def _looked(usual: Usual, dataset: Dataset, games: int) -> float:
@@ -123,33 +125,47 @@ def run(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
     trained, looks = (run_chesslm if cell.side == "chesslm" else run_usual)(cell, options, folder)
     sample = f"--notation uci-move --limit {options.test_games} --random {options.random_games}"
     suites = evaluated(folder, options.masters, *sample.split())
-    figures = {name: suites[name] for name in FIGURES}
-    result = {**vars(cell), "processor": processor(), "trained": trained, "looks": looks, "suites": figures}
+    result = {
+        **vars(cell),
+        "revision": revision(),
+        "processor": processor(),
+        "dataset": open_dataset(options.masters if cell.side == "usual" else options.ours).sha256,
+        "measured_on": open_dataset(options.masters).sha256,
+        "trained": trained,
+        "looks": looks,
+        "suites": {name: suites[name] for name in FIGURES},
+    }
     shown = ", ".join(f"{suites[suite]['legal_argmax']['value']:.1%} {what}" for suite, what in FIGURES.items())
     print(f"{cell.name}: {trained['tokens']:,} tokens, {shown}", flush=True)
     return result
 
 
 def legality_table(results: list[dict[str, Any]]) -> list[str]:
-    """Means over seeds, with 95 % intervals from the spread over seeds, pooled over the rows of as many minutes; of one
-    seed that of the games' draw."""
+    """Means over seeds with 95 % intervals, a line for each side and number of minutes.
+
+    Intervals are from the spread over seeds, which is a side's own (one that is legal half of the time varies more than
+    one that nearly always is), pooled over its minutes; of one seed that of the games' draw.
+    """
+    runs: dict[tuple[float, str], list[dict[str, Any]]] = {}
+    for each in results:
+        runs.setdefault((each["minutes"], each["side"]), []).append(each)
     lines = []
-    for minutes in dict.fromkeys(each["minutes"] for each in results):
-        these = [each for each in results if each["minutes"] == minutes]
-        of = {side: mine for side in (*SIDES, CONTROL) if (mine := [each for each in these if each["side"] == side])}
-        shown: dict[str, list[str]] = {side: [] for side in of}
+    for minutes, side in sorted(runs, key=lambda run: (run[0], (*SIDES, CONTROL).index(run[1]))):
+        mine = runs[minutes, side]
+        row = [side, f"{minutes:g}", str(len(mine)), f"{np.mean([each['trained']['tokens'] for each in mine]):,.0f}"]
         for suite in FIGURES:
-            legal = {side: [each["suites"][suite]["legal_argmax"] for each in mine] for side, mine in of.items()}
-            values = {side: np.array([each["value"] for each in mine]) for side, mine in legal.items()}
-            spread = pooled(values.values())
-            for side, mine in values.items():
-                mean, half, first = mine.mean(), spread.half(len(mine)), legal[side][0]
-                low, high = (mean - half, mean + half) if np.isfinite(half) else (first["low"], first["high"])
-                shown[side].append(f"{mean:.1%} ({low:.1%} to {high:.1%})")
-        for side, mine in of.items():
-            tokens = np.mean([each["trained"]["tokens"] for each in mine])
-            lines.append((side, f"{minutes:g}", str(len(mine)), f"{tokens:,.0f}", *shown[side]))
+            spread = pooled(_legal(of, suite) for (_, who), of in runs.items() if who == side)
+            mean, half = _legal(mine, suite).mean(), spread.half(len(mine))
+            first = mine[0]["suites"][suite]["legal_argmax"]
+            low, high = (mean - half, mean + half) if len(mine) > 1 else (first["low"], first["high"])
+            row.append(f"{mean:.1%} ({low:.1%} to {high:.1%})")
+        lines.append(tuple(row))
     return markdown_table(("recipe", "minutes", "seeds", "tokens", *FIGURES.values()), lines)
+
+
+def _legal(runs: list[dict[str, Any]], suite: str) -> Floats:
+    """The share of legal moves in each of some runs."""
+    return np.array([each["suites"][suite]["legal_argmax"]["value"] for each in runs])
 
 
 def minutes_to(result: dict[str, Any], level: float) -> str:
@@ -170,7 +186,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--to", type=float, default=0.9)
     parser.add_argument("--within", type=float, default=60, help="minutes of the runs that are watched; 0: none")
-    parser.add_argument("--usual-rate", type=float, default=3e-4, help="peak learning rate of the usual recipe")
+    parser.add_argument("--usual-rate", type=float, default=1e-3, help="peak learning rate of the usual recipe")
     parser.add_argument("--test-games", type=int, default=500)
     parser.add_argument("--random-games", type=int, default=200)
     parser.add_argument("--val-games", type=int, default=100)
