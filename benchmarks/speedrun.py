@@ -66,6 +66,11 @@ class Cell:
         return f"{self.side}-{self.minutes:g}-{self.seed}"
 
 
+def learned_from(cell: Cell, options: argparse.Namespace) -> Path:
+    """The dataset that a side learns from."""
+    return options.masters if cell.side == "usual" else options.ours
+
+
 def run_chesslm(
     cell: Cell, options: argparse.Namespace, folder: Path
 ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
@@ -76,7 +81,7 @@ def run_chesslm(
         settings["val_every"] = 0
     for key, value in settings.items():
         recipe = changed(recipe, f"train.{key}", value)
-    train(options.ours, folder, recipe, device="cpu", quiet=True)
+    train(learned_from(cell, options), folder, recipe, device="cpu", quiet=True)
     rows = read_log(folder / "run" / "metrics.csv")
     looks = [(row["minutes"], row["val_legal_argmax"]) for row in rows if "val_legal_argmax" in row]
     return files.read_json(folder / "chesslm.json")["trained"], looks
@@ -86,7 +91,7 @@ def run_usual(
     cell: Cell, options: argparse.Namespace, folder: Path
 ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
     """Train by the usual recipe; what it took, and legality on validation games by minutes."""
-    dataset = open_dataset(options.ours if cell.side == CONTROL else options.masters)
+    dataset = open_dataset(learned_from(cell, options))
     usual = Usual(dataset.tokenizer, dataset.splits["train"], dataset.tokenizer.context, options.usual_rate, cell.seed)
     looks, steps, tokens, seconds = list[tuple[float, float]](), 0, 0, 0.0
     budget = 60 * cell.minutes
@@ -129,7 +134,7 @@ def run(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         **vars(cell),
         "revision": revision(),
         "processor": processor(),
-        "dataset": open_dataset(options.masters if cell.side == "usual" else options.ours).sha256,
+        "dataset": open_dataset(learned_from(cell, options)).sha256,
         "measured_on": open_dataset(options.masters).sha256,
         "trained": trained,
         "looks": looks,

@@ -1,6 +1,7 @@
 """A checkpoint by its files alone: where it is, whether it is whole, what its games are told. Needs no torch."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +95,19 @@ def verified(folder: Path) -> dict[str, Any]:
     path = files.within(folder, ABOUT)
     if not path.is_file():
         return {}
-    of_files = listed(folder)
+    about = files.read_json(path)
+    of_files = listed(folder, about)
     hashes.check(folder, of_files, of_files, CHANGED)
-    return files.read_json(path)
+    return about
 
 
-def listed(folder: Path) -> hashes.Listed:
-    """The files of a checkpoint that ``chesslm.json`` lists, with their hashes; none if there is none.
+def listed(folder: Path, about: Mapping[str, Any]) -> hashes.Listed:
+    """The files of a checkpoint that its ``chesslm.json`` lists, with their hashes.
 
     Raises:
-        InputError: it cannot be read, or lists something that is no file of the folder.
+        InputError: it lists something that is no file of the folder.
     """
-    path = files.within(folder, ABOUT)
-    found = hashes.listed(files.read_json(path), path) if path.is_file() else {}
+    found = hashes.listed(about, folder / ABOUT)
     for name in found:
         files.within(folder, name)
     return found

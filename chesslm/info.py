@@ -82,7 +82,8 @@ Checks = dict[str, Callable[[], str | None]]
 
 def _checks_of_checkpoint(folder: Path) -> Checks:
     checkpoint.check_links(folder)
-    checks = _checks(folder, checkpoint.listed(folder))
+    about = folder / checkpoint.ABOUT
+    checks = _checks(folder, checkpoint.listed(folder, files.read_json(about) if about.is_file() else {}))
     for facts in sorted(folder.glob("probe/*.json")):
         found, arrays = files.read_json(facts), facts.with_suffix(".safetensors")
         name = str(arrays.relative_to(folder))
@@ -113,7 +114,7 @@ def _checkpoint(folder: Path) -> Lines:
     checkpoint.check_links(folder)
     config = files.read_json(folder / "config.json")
     about = files.read_json(folder / "chesslm.json") if (folder / "chesslm.json").is_file() else {}
-    listed = checkpoint.listed(folder)
+    listed = checkpoint.listed(folder, about)
     about.pop("files", None)
     tensors = weights.tensors(folder)
     yield "checkpoint", str(folder)

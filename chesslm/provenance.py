@@ -102,10 +102,8 @@ def describe(
             "minutes": round(took["minutes"], 2),
             **({"legs": before.legs + 1} if before.legs else {}),
             "device": where.type,
-            # Of all legs: before may be two already.
-            "precision": before.precision
-            if precision in before.precision
-            else f"{before.precision} {precision}".strip(),
+            # Of all legs, each named once.
+            "precision": " ".join(dict.fromkeys([*before.precision.split(), precision])),
             "threads": torch.get_num_threads(),
         },
         "curve": [*before.curve, *_curve(metrics, before)],
