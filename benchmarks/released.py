@@ -33,6 +33,8 @@ SQUARES += ("start_actual_legal", "start_actual_r_precision", "start_actual_exac
 SQUARES += ("start_other_legal", "start_other_r_precision")
 WORLD = ("compression", "compression_overlap", "distinction_precision", "distinction_recall", "divergence_swapped")
 WORLD += ("divergence_mined", "divergence_near", "divergence_unrelated")
+SINKS = ("bits_per_move", "token_bits", "board_tokens", "board_loss", "board_bits", "board_top1")
+SINKS += ("free_tokens", "free_bits", "free_legality_bits", "forced_tokens", "forced_bits", "forced_top1")
 BOARD = ("piece_accuracy", "piece_accuracy_nonempty", "board_exact")
 TRACKING = ("allowed_believed", "allowed_moved", "allowed_scattered", "allowed_legal")
 ATTENTION = ("attention_lift", "attention_lift_random_weights")
@@ -174,6 +176,7 @@ def tables(measured: Measured) -> dict[str, list[str]]:
         "selfplay": lambda: of("selfplay", "setting", played, "setting"),
         "rules": exam,
         "mate-in-one": solved,
+        "sinks": lambda: both(suites, "sinks", SINKS),
         "world-model": lambda: both(suites, "world-model", WORLD),
         "probe": lambda: of("probe", "probe", BOARD, "test games"),
         "probe-random": lambda: of("probe-random", "probe", BOARD, "random games"),

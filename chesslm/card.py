@@ -234,8 +234,8 @@ def _device(trained: dict[str, Any]) -> str:
 
 def _validated(validation: dict[str, Any]) -> str:
     return (
-        f"On validation games ({validation['val_plies']:,.0f} plies): greedy move legal "
-        f"{validation['val_legal_argmax']:.1%}, {validation['val_bits_per_move']:.2f} bits a move. "
+        f"On validation games: greedy move legal {validation['val_legal_argmax']:.1%} "
+        f"(n = {validation['val_plies']:,.0f}), {validation['val_bits_per_move']:.2f} bits a move. "
         "`chesslm evaluate` gives the full picture, with intervals, on games of your own."
     )
 

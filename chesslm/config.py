@@ -65,7 +65,8 @@ class TrainConfig:
         final: share of the peak rate that is left at the end.
         clip: largest norm of the gradient.
         strays: how likely a game is left at any ply for a random legal move, 0 to 1: the targets tell of every way to
-            (``chances``), and in games of random legal moves of nothing else. 0: of the move played alone.
+            (``chances``), and in games of random legal moves, known by their Event, of nothing else. 0: of the move
+            played alone, everywhere.
         legality: weight of a second loss: minus the log of what the model gives all legal moves together.
         hints: share of the moves before which the moved piece is named, in a dataset prepared with ``--hints``.
         max_games: train on a seeded sample of so many games; 0: on all. Smaller samples of a seed lie in larger ones.
@@ -178,6 +179,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such {what}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML ({error})") from None
 
@@ -228,14 +231,16 @@ def changed(recipe: Recipe, key: str, value: Any) -> Recipe:
 
 
 def with_size(recipe: Recipe, size: str) -> Recipe:
-    """A recipe whose model has one of the named sizes.
+    """A recipe whose model has one of the named sizes: layers, width and heads, and dropout where the size has some.
 
     Raises:
         InputError: no such size.
     """
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; sizes are {', '.join(SIZES)}")
-    return replace(recipe, model=SIZES[size])
+    named = SIZES[size]
+    shape = {"layers": named.layers, "width": named.width, "heads": named.heads}
+    return replace(recipe, model=replace(recipe.model, **shape, dropout=named.dropout or recipe.model.dropout))
 
 
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
@@ -251,14 +256,16 @@ def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
 def differences(kept: Recipe, asked: Recipe) -> Iterator[tuple[str, Any, Any]]:
     """The settings in which two recipes differ: key, value in the one, value in the other.
 
-    Models go by their names, not their places. What starts from one has its shape, so there only the dropout counts.
+    Models go by their names, not their places. What starts from one has its shape, so there only the dropout counts,
+    and the context where one is asked for.
     """
     for section in fields(kept):
         had, wanted = (asdict(getattr(recipe, section.name)) for recipe in (kept, asked))
         for name, value in had.items():
-            if section.name == "model" and kept.init.model and name != "dropout":
-                continue
             new, by_name = wanted[name], (section.name, name) == ("init", "model")
+            counts = name == "dropout" or (name == "context" and new)
+            if section.name == "model" and kept.init.model and not counts:
+                continue
             if (Path(value).name != Path(new).name) if by_name else value != new:
                 yield f"{section.name}.{name}", value, new
 

@@ -34,7 +34,12 @@ SAVE_SECONDS = 30.0
 
 def begun(folder: Path) -> bool:
     """Whether there is something in a folder that a run can go on with."""
-    return (folder / WORK / STATE).is_file() or (folder / "meta.json").is_file()
+    return interrupted(folder) or (folder / "meta.json").is_file()
+
+
+def interrupted(folder: Path) -> bool:
+    """Whether a run that was stopped has left its state in a folder."""
+    return (folder / WORK / STATE).is_file()
 
 
 @dataclass

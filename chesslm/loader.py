@@ -142,9 +142,9 @@ class GameBatches:
 
     @cached_property
     def _random(self) -> NDArray[np.float64]:
-        """How likely a move of each game is a random one."""
+        """How likely a move of each game is a random one: without strays it is the move played everywhere."""
         events, strays = self.split.table()["event"].to_pylist(), self.mover.strays if self.mover else 0.0
-        return np.array([1.0 if event == RANDOM_EVENT else strays for event in events])
+        return np.array([1.0 if strays and event == RANDOM_EVENT else strays for event in events])
 
     def _expected(self, games: NDArray[np.int64], rows: list[TokenizedGame]) -> Chances | None:
         """The chances of what stands in some games, if they are asked for."""

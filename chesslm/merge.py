@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from chesslm import boards, files
-from chesslm.done import WORK, Done, begun
+from chesslm.done import WORK, Done, interrupted
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
 from chesslm.game_rows import Row, Work
@@ -55,7 +55,8 @@ def merge(parts: Sequence[Path], out: Path, quiet: bool = False) -> dict[str, An
         if differ or dataset.tokenizer.tokens != first.tokenizer.tokens:
             raise InputError(f"{dataset.folder} has other {differ or 'tokens'} than {first.folder}; prepare them alike")
     began = time.monotonic()
-    with files.resumable_folder(out, False, begun) as folder:
+    # What a merge has left is made anew; what prepare has left is not its to remove.
+    with files.resumable_folder(out, False, interrupted) as folder:
         (folder / WORK).mkdir()
         in_split = Seen(folder / WORK)
         work = Work(None, first.tokenizer.conditions, False, False, Filters(), 0, (0.0, 0.0))

@@ -135,6 +135,7 @@ class Recorder(L.Callback):
         self._handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         self._tick = self._began = self._saved = time.monotonic()
         self._line = Line(self.quiet, live=1, log=30)
+        self._has_good = trainer.global_step > 0
         if trainer.is_global_zero:
             self.run.cut(trainer.global_step)
             if trainer.global_step == 0:
@@ -169,8 +170,7 @@ class Recorder(L.Callback):
         for name, value in (("loss", loss), ("tokens", whole["tokens"]), ("moves", whole["moves"])):
             since[name] += float(value)
         if not math.isfinite(loss):
-            self.trouble = "the loss is no longer a number"
-            trainer.should_stop = True
+            self._give_up(trainer, "the loss is no longer a number")
             return
         row: dict[str, Any] = {}
         done = module.progress() >= 1.0
@@ -182,26 +182,26 @@ class Recorder(L.Callback):
         if done or row or step % LOG_STEPS == 0:
             self._log(module, step, row)
             if self._high >= HIGH_ROWS:
-                self.trouble = (
-                    f"the loss has risen from {self._lowest:.2f} to {self._last['loss']:.2f} and does not fall"
-                )
-                trainer.should_stop = True
+                risen = f"from {self._lowest:.2f} to {self._last['loss']:.2f}"
+                self._give_up(trainer, f"the loss has risen {risen} and does not fall")
                 return
         ends, kept = done or self.stopped_by is not None, self.run.keeps(step)
         if (ends or kept or save_due) and not is_finite(module):
-            self.trouble = "the weights are no longer numbers"
-            trainer.should_stop = True
+            self._give_up(trainer, "the weights are no longer numbers")
             return
         if done or is_tracked(step):
             self._track(module)
         if trainer.is_global_zero and kept:
             self.keep(self.run.folder / f"step-{step:07d}", module, self.validation)
         # What looks as if it diverged does not replace the last good state.
-        if ends or ((kept or save_due) and not self._high):
+        if (not self._high and (ends or kept or save_due)) or (ends and not self._has_good):
             self.save(trainer)
         trainer.should_stop |= ends
         self._show(module, step, final=trainer.should_stop)
         self._began = time.monotonic()
+
+    def _give_up(self, trainer: L.Trainer, why: str) -> None:
+        self.trouble, trainer.should_stop = why, True
 
     def _agree(self, trainer: L.Trainer, module: "ChessModule") -> tuple[float, bool]:
         """The nats of the step over all processes, and whether it is time to save; the first one's clock counts."""
@@ -298,7 +298,7 @@ class Recorder(L.Callback):
                 trainer.save_checkpoint(path)
         else:
             trainer.save_checkpoint(self.run.state)  # writes nothing
-        self._saved = time.monotonic()
+        self._saved, self._has_good = time.monotonic(), True
 
     def _show(self, module: "ChessModule", step: int, final: bool) -> None:
         if not module.trainer.is_global_zero or not (final or self._line.is_due()):

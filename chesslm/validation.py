@@ -73,13 +73,13 @@ def spread(total: int, wanted: int) -> list[int]:
 
 
 def validate_prose(logits_of: Logits, split: Split, rows: int, context: int) -> dict[str, float]:
-    """Measure on the first rows of a split of text.
+    """Measure on some rows of a split of text, at even distances: its books stand one behind the other.
 
     Returns:
         ``val_bits_per_byte``: of the text, so that tokenizers compare, over whole rows within the context.
     """
     sizes = split.table()["bytes"].to_numpy()
-    held = [i for i in range(min(rows, len(split))) if split.lengths[i] <= context]
+    held = [i for i in spread(len(split), rows) if split.lengths[i] <= context]
     nats = 0.0
     for batch in cut_batches(split.lengths[held], TEXT_BATCH):
         games = [split[i] for i in held[batch]]

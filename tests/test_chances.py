@@ -1,6 +1,7 @@
 """The chances of a random mover's moves, held to counting legal moves and to the loss of moves as they are drawn."""
 
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import chess
@@ -174,6 +175,10 @@ def test_games_of_the_random_mover_have_nothing_else(tmp_path: Path, cli: Cli) -
     split = dataset.splits["train"]
     events = split.table()["event"].to_pylist()
     assert {"Club", RANDOM_EVENT} == set(events)
+    # With a loss of legality alone, all games are learned as they were played.
+    plain = GameBatches(split, 4096, 512, seed=1, mover=RandomMover(dataset.tokenizer, 0.0))
+    for batch in islice(plain, len(plain.plan(0))):
+        assert bool((batch["expected"].shares.count_nonzero(1) == 1).all())
     batches = GameBatches(split, 4096, 512, seed=1, parts=2, mover=RandomMover(dataset.tokenizer, 0.25))
     parts = iter(batches)
     seen = []

@@ -68,6 +68,7 @@ def test_control_c_in_an_exec_ends_with_its_code_too(tmp_path: Path):
         (["train", "--data", "x", "--out", "y", "--size", "huge"], "unknown size 'huge'; sizes are tiny"),
         (["train", "--data", "x", "--out", "y", "--set", "train.lr=1"], "unknown setting 'train.lr'"),
         (["train", "--data", "x", "--out", "y", "--recipe", "nowhere.toml"], r"nowhere\.toml: no such recipe"),
+        (["train", "--data", "x", "--out", "y", "--recipe", "/"], r"/: cannot be read \(Is a directory\)"),
     ],
 )
 def test_wrong_usage_is_one_line(cli: Cli, tmp_path: Path, arguments: list[str], message: str):

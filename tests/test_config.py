@@ -15,6 +15,7 @@ from chesslm.config import (
     TrainConfig,
     changed,
     check_init,
+    differences,
     read_recipe,
     with_settings,
     with_size,
@@ -175,6 +176,22 @@ def test_sizes_are_known_by_name():
     assert {name: with_size(Recipe(), name).model for name in SIZES} == SIZES
     with pytest.raises(InputError, match="unknown size 'huge'; sizes are tiny, small, base, gpt2"):
         with_size(Recipe(), "huge")
+
+
+def test_a_size_leaves_the_rest_of_a_recipe_alone():
+    recipe = with_settings(Recipe(), ["model.tied=false", "model.context=100", "model.dropout=0.2"])
+    small = with_size(recipe, "small").model
+    assert (small.layers, small.tied, small.context, small.dropout) == (8, False, 100, 0.2)
+    assert with_size(recipe, "gpt2").model.dropout == SIZES["gpt2"].dropout > 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "differ"), [("model.context=64", True), ("model.context=0", False), ("model.layers=3", False)]
+)
+def test_of_a_shape_that_is_taken_over_the_context_counts(setting: str, differ: bool):
+    kept = with_settings(Recipe(), ["init.model=some", "model.context=128"])
+    asked = with_settings(kept, [setting])
+    assert [key for key, *_ in differences(kept, asked)] == (["model.context"] if differ else [])
 
 
 def test_changing_a_recipe_leaves_the_old_one_alone():

@@ -166,6 +166,11 @@ def test_the_shares_of_an_input_join_to_the_dataset_of_one_run(tmp_path: Path, p
         ended = cli("prepare", "--merge", *map(str, chosen), "--out", str(tmp_path / "bad"))
         assert ended.code == 2 and why in ended.err
     assert not list(tmp_path.glob("bad*"))
+    # Killed before the folder had its name: made anew, since joining cannot be gone on with.
+    (tmp_path / "merged").rename(tmp_path / "again.partial")
+    arguments[-1] = str(tmp_path / "again")
+    subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, check=True)
+    assert contents(tmp_path / "again") == contents(whole)
 
 
 def test_a_cut_game_alone_in_the_last_share_is_left_out_as_in_one_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from chesslm.eval.scorers import ModelScorer
 from chesslm.learning import read_curve
 from chesslm.model import load_model, new_gpt2
 from chesslm.optim import Together, make_optimizer, rate
-from chesslm.recorder import HIGH_NATS, is_tracked
+from chesslm.recorder import HIGH_NATS, Recorder, is_tracked
 from chesslm.run import COLUMNS, RunFolder
 from chesslm.shards import open_dataset
 from chesslm.tokenizer import get_tokenizer
@@ -410,6 +411,26 @@ def test_a_loss_that_rises_stops_the_run(tiny_dataset: Path, tmp_path: Path) -> 
     rise = next(i for i, loss in enumerate(losses) if loss > min(losses[: i + 1]) + HIGH_NATS)
     kept = torch.load(tmp_path / "out" / "run" / "last.ckpt", weights_only=True)["counters"]["steps"]
     assert kept < int(log[rise]["step"]) < int(log[-1]["step"])
+
+
+def test_stopped_while_the_loss_is_high_the_last_good_state_stays(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Recorder._log
+
+    def interrupted(self: Recorder, module: Any, step: int, validation: Mapping[str, float]) -> None:
+        log(self, module, step, dict(validation))
+        if self._high:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Recorder, "_log", interrupted)
+    bad = replace(RECIPE, train=replace(RECIPE.train, max_steps=2000, optimizer="adamw", learning_rate=30.0))
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_dataset, tmp_path / "out", bad, save_steps="5", device="cpu", quiet=True)
+    losses = [float(row["loss"]) for row in rows(tmp_path / "out")]
+    kept = torch.load(tmp_path / "out" / "run" / "last.ckpt", weights_only=True)["counters"]["steps"]
+    rise = next(i for i, loss in enumerate(losses) if loss > min(losses[: i + 1]) + HIGH_NATS)
+    assert kept < int(rows(tmp_path / "out")[rise]["step"])
 
 
 def test_weights_that_are_no_numbers_are_not_kept(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool
 
 def ends(games: int) -> tuple[float, float]:
     """Percentiles of the resamples that an interval goes from and to; those of the normal distribution at +-Z for many
-    games, further out for few: 2.3 and 97.7 for 60, 1.6 and 98.4 for 20.
+    games, further out for few: 2.2 and 97.8 for 60, 1.6 and 98.4 for 20.
 
     The spread of the resamples is too small by sqrt((n - 1) / n) and known only from the n games themselves, for which
     Student's t makes up (Hesterberg 2015, the expanded percentile interval); both to first order in 1 / n.

@@ -1,4 +1,4 @@
-"""What a probe found in positions, as figures with their intervals (docs/metrics.md, Board probes)."""
+"""What a probe found in positions, as figures with their intervals (docs/metrics.md, The board inside)."""
 
 from dataclasses import dataclass
 
