@@ -22,7 +22,7 @@ check: $(READY) tools
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 soak: $(READY) tools
-	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist load tests/test_uci.py tests/test_cli.py tests/test_fuzz.py tests/test_pgn.py tests/test_playout.py tests/test_reliability.py tests/test_cluster.py tests/test_nodes.py tests/test_compiled.py
+	CHESSLM_SOAK=1 $(BIN)/pytest -n auto --dist worksteal tests/test_uci.py tests/test_cli.py tests/test_fuzz.py tests/test_pgn.py tests/test_playout.py tests/test_reliability.py tests/test_cluster.py tests/test_nodes.py tests/test_compiled.py
 
 # Atheris has wheels for few versions of Python and is needed for nothing else, so it is no part of the check.
 SECONDS ?= 600
