@@ -13,6 +13,7 @@ import numpy as np
 from chesslm import checkpoint, files, hashes, meta, weights
 from chesslm.errors import FailureError, InputError
 from chesslm.logs import read_log
+from chesslm.run import recipe_file
 
 Lines = Iterator[tuple[str, str]]
 """Names and values, in the order in which they are to be read."""
@@ -43,7 +44,7 @@ def describe(path: Path) -> Lines:
         return _checkpoint(path)
     if (path / "meta.json").is_file():
         return _dataset(path)
-    if (path / "run" / "recipe.json").is_file():
+    if recipe_file(path).is_file():
         return _run(path)
     raise InputError(f"{path}: neither a checkpoint (no config.json), a run nor a finished dataset (no meta.json)")
 
@@ -137,7 +138,7 @@ def _run(folder: Path) -> Lines:
     checkpoint.check_links(folder)
     yield "run", f"{folder}, not finished; go on with chesslm train --resume"
     yield from _curves(folder)
-    yield from _flat({"recipe": files.read_json(folder / "run" / "recipe.json")["recipe"]})
+    yield from _flat({"recipe": files.read_json(recipe_file(folder))["recipe"]})
 
 
 CURVES = ("loss", "bits_per_move", "val_bits_per_move", "val_legal_argmax", "val_bits_per_byte", "val_bits_per_target")

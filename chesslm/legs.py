@@ -16,6 +16,7 @@ from chesslm import files
 from chesslm.config import InitConfig, Recipe
 from chesslm.errors import InputError
 from chesslm.ranks import find_ranks
+from chesslm.run import recipe_file
 from chesslm.train import train
 
 
@@ -66,6 +67,6 @@ def train_recipe(
         init = recipe.init
         if number:  # What was taken of the model that the first leg started from is in the weights of that leg.
             init = InitConfig(str(folders[number - 1]), freeze=init.freeze, goes_on=True)
-        stopped = (folders[number] / "run" / "recipe.json").is_file()
+        stopped = recipe_file(folders[number]).is_file()
         train(data, folders[number], replace(recipe, train=settings, init=init), save_steps, stopped, **options)
     return out

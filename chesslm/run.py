@@ -32,6 +32,11 @@ TRACKED: dict[str, tuple[str, ...]] = {
 """Columns of the log of what is followed all along (``train.track``); those of ``sinks`` are named as in the suite."""
 
 
+def recipe_file(out: Path) -> Path:
+    """What is there as soon as a run was begun in a checkpoint folder."""
+    return out / "run" / RECIPE
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """``OUT/run``: the settings of a run and its state on disk.
@@ -71,7 +76,7 @@ class RunFolder:
         Raises:
             InputError: there is none, it is finished, it was trained on other data, or its state is damaged.
         """
-        path = out / "run" / RECIPE
+        path = recipe_file(out)
         if not path.is_file():
             raise InputError(f"{out}: no run to resume there; leave --resume out to begin one")
         kept = files.read_json(path)

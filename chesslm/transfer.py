@@ -21,6 +21,7 @@ from typing import Any
 from chesslm import files, parallel
 from chesslm.config import differences, from_dict
 from chesslm.errors import DivergedError, FailureError, InputError
+from chesslm.run import recipe_file
 from chesslm.shards import open_dataset
 from chesslm.study import Arm, Cell, Study, read_study
 
@@ -194,8 +195,8 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int | None, device
         torch.set_num_threads(threads)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not (folder / "chesslm.json").is_file():
-        begun = (folder / "run" / "recipe.json").is_file()
-        if begun and not _is_recipe(files.read_json(folder / "run" / "recipe.json")["recipe"], cell, study):
+        begun = recipe_file(folder).is_file()
+        if begun and not _is_recipe(files.read_json(recipe_file(folder))["recipe"], cell, study):
             raise InputError(f"{folder} was begun with another recipe; give the changed study an --out of its own")
         if not begun and folder.exists():
             shutil.rmtree(folder)

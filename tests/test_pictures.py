@@ -1,17 +1,29 @@
 """The README's pictures can be taken again: the real page and the real terminal, by their script."""
 
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from test_web import folder as folder
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "docs" / "pictures.py"
 
 
-def taken(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+Take = Callable[..., None]
+
+
+@pytest.fixture
+def take(monkeypatch: pytest.MonkeyPatch) -> Take:
+    """Run the script in this process, which has made its imports."""
+
+    def run(*arguments: Path | str) -> None:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+    return run
 
 
 def size(picture: Path) -> tuple[int, int]:
@@ -21,9 +33,8 @@ def size(picture: Path) -> tuple[int, int]:
     return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")
 
 
-def test_both_are_taken(folder: Path, tmp_path: Path) -> None:
-    done = taken(folder, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_both_are_taken(folder: Path, tmp_path: Path, take: Take) -> None:
+    take(folder, "--out", tmp_path)
     shown = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
     assert {path.name for path in tmp_path.iterdir()} == shown
     assert size(tmp_path / "page.png") == size(ROOT / "docs" / "pictures" / "page.png")
@@ -31,6 +42,7 @@ def test_both_are_taken(folder: Path, tmp_path: Path) -> None:
     assert size(tmp_path / "terminal.png")[1] > 17 * 15 * 1.5
 
 
-def test_a_model_without_a_probe(tiny_model: Path) -> None:
-    done = taken(tiny_model)
-    assert done.returncode == 2 and "has no probe; make one with chesslm probe" in done.stderr
+def test_a_model_without_a_probe(tiny_model: Path, take: Take, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        take(tiny_model)
+    assert "has no probe; make one with chesslm probe" in capsys.readouterr().err

@@ -26,10 +26,11 @@ from chesslm.inside import editing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+TINIEST = "--set model.layers=2 --set model.width=32 --set model.heads=2"
 SMALLER = {
     "--max-minutes 60": "--max-steps 2",
-    "--max-steps 2000": "--max-steps 2 --size tiny",
-    "--size small": "--size tiny",
+    "--max-steps 2000": f"--max-steps 2 {TINIEST}",
+    "--size small": TINIEST,
     "--games 1000": "--games 20",
     "--games 100 ": "--games 2 ",
     "--games 200": "--games 2",

@@ -83,9 +83,9 @@ def test_validation_agrees_with_the_loss_and_the_suite(
         split = open_dataset(tiny_datasets[notation]).splits["val"]
         with torch.inference_mode():
             logits_of = partial(_logits, loaded.model)
-            found = validate(logits_of, loaded.tokenizer, split, games=3, context=512)
+            found = validate(logits_of, loaded.tokenizer, split, games=2, context=512)
             bits, moves = 0.0, 0
-            for game in (split[i] for i in spread(len(split), 3)):
+            for game in (split[i] for i in spread(len(split), 2)):
                 ids = torch.tensor(game.ids.astype(int))[None]
                 log2_probs = loaded.model(ids).logits[0].log_softmax(-1) / math.log(2)
                 for at in range(1, len(game)):
@@ -94,7 +94,7 @@ def test_validation_agrees_with_the_loss_and_the_suite(
                         bits -= float(log2_probs[at - 1, int(game.ids[at])])
                 moves += int(game.ply.max()) + (0 if game.role[-1] & 32 else 1)
         assert found["val_bits_per_move"] == pytest.approx(bits / moves, rel=1e-4)
-        games = [boards.to_codes(loaded.tokenizer.decode_moves(split[i].ids)) for i in spread(len(split), 3)]
+        games = [boards.to_codes(loaded.tokenizer.decode_moves(split[i].ids)) for i in spread(len(split), 2)]
         questions = [Question(g, ply, game[:0]) for g, game in enumerate(games) for ply in range(len(game))]
         greedy = iter([answer.greedy for answer in ask(ModelScorer(loaded), games, questions)])
         legal = [
