@@ -143,9 +143,8 @@ class Recorder(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to log the rows that the whole one would have."""
-        patience = {"best": self._best, "worse": self._worse}
-        rising = {"lowest": self._lowest, "high": self._high}
-        return {"since_log": self._since_log, "validation": self.validation, **patience, **rising}
+        own = {"best": self._best, "worse": self._worse, "lowest": self._lowest, "high": self._high}
+        return {"since_log": self._since_log, "validation": self.validation, **own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
@@ -346,5 +345,6 @@ class Recorder(L.Callback):
             )
         if self.stopped_by is not None:
             command = f"chesslm train --data {self.dataset.folder} --out {out}" if alone else "the same command and"
-            print(f"saved; go on with: {command} --resume", file=sys.stderr)
+            state = "the loss has risen; a state from before is kept" if self._high else "saved"
+            print(f"{state}; go on with: {command} --resume", file=sys.stderr)
             raise ended_by(self.stopped_by)

@@ -26,7 +26,7 @@ from chesslm.inside import editing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-TINIEST = "--set model.layers=2 --set model.width=32 --set model.heads=2"
+TINIEST = "--size tiny --set model.layers=2 --set model.width=32 --set model.heads=2"
 SMALLER = {
     "--max-minutes 60": "--max-steps 2",
     "--max-steps 2000": f"--max-steps 2 {TINIEST}",

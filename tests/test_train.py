@@ -414,7 +414,7 @@ def test_a_loss_that_rises_stops_the_run(tiny_dataset: Path, tmp_path: Path) -> 
 
 
 def test_stopped_while_the_loss_is_high_the_last_good_state_stays(
-    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = Recorder._log
 
@@ -427,6 +427,7 @@ def test_stopped_while_the_loss_is_high_the_last_good_state_stays(
     bad = replace(RECIPE, train=replace(RECIPE.train, max_steps=2000, optimizer="adamw", learning_rate=30.0))
     with pytest.raises(KeyboardInterrupt):
         train(tiny_dataset, tmp_path / "out", bad, save_steps="5", device="cpu", quiet=True)
+    assert "the loss has risen; a state from before is kept; go on with" in capsys.readouterr().err
     losses = [float(row["loss"]) for row in rows(tmp_path / "out")]
     kept = torch.load(tmp_path / "out" / "run" / "last.ckpt", weights_only=True)["counters"]["steps"]
     rise = next(i for i, loss in enumerate(losses) if loss > min(losses[: i + 1]) + HIGH_NATS)
