@@ -66,11 +66,18 @@ def _legal_here(game: boards.MoveCodes) -> tuple[boards.MoveCodes, NDArray[np.in
     return np.array(list(chain.from_iterable(legal)), np.uint16), np.array(list(map(len, legal)), np.int64)
 
 
-def _words(game: boards.MoveCodes) -> Iterator[str]:
+def _words(game: boards.MoveCodes) -> list[str]:
     """The moves of a game in SAN with all the disambiguation that there is, for which no board is looked at."""
-    for code, types in zip(game.tolist(), boards.types_before(game), strict=True):
-        origin, target = code & 63, code >> 6 & 63
-        yield san_stem(code, types[origin], chess.SQUARE_NAMES[origin], bool(types[target]))
+    types, words = boards.types_at_start(), list[str]()
+    for code in game.tolist():
+        words.append(_word(code, types[code & 63], types[code >> 6 & 63] > 0))
+        boards.move_types(types, code)
+    return words
+
+
+@cache
+def _word(code: int, kind: int, captures: bool) -> str:
+    return san_stem(code, kind, chess.SQUARE_NAMES[code & 63], captures)
 
 
 def _legal_in(reader: Any, texts: list[str]) -> Iterator[tuple[boards.MoveCodes, NDArray[np.int64]] | None]:
@@ -78,8 +85,10 @@ def _legal_in(reader: Any, texts: list[str]) -> Iterator[tuple[boards.MoveCodes,
     for chunk in _chunks(reader, texts, store_legal_moves=True):
         codes = _codes(chunk.legal_move_from_squares, chunk.legal_move_to_squares, chunk.legal_move_promotions)
         ends = chunk.legal_move_offsets.astype(np.int64)
-        # One number for position and code sorts five times as fast as two.
-        codes = np.sort(np.repeat(np.arange(len(ends) - 1) << 16, np.diff(ends)) | codes).astype(np.uint16)
+        # One number for position and code sorts five times as fast as two. They come in runs, which a stable sort goes
+        # by: all of this takes 0.6 of the time that it takes with the default, which is slow with AVX-512 on Zen 4.
+        places = np.repeat(np.arange(len(ends) - 1) << 16, np.diff(ends)) | codes
+        codes = np.sort(places, kind="stable").astype(np.uint16)
         games = chunk.position_offsets.tolist()
         for valid, start, stop in zip(chunk.valid.tolist(), games, games[1:], strict=False):
             # The last position has no move behind it.
