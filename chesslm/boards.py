@@ -63,7 +63,8 @@ def types_before(codes: Sequence[int] | MoveCodes) -> Iterator[list[int]]:
     A tenth of the time of ``replay``, where no more is asked. It is one list that moves on.
     """
     types = types_at_start()
-    for code in map(int, codes):
+    # As Python's numbers in one go: made one by one they are a quarter of the time.
+    for code in np.asarray(codes).tolist():
         yield types
         move_types(types, code)
 

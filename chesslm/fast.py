@@ -68,11 +68,8 @@ def _legal_here(game: boards.MoveCodes) -> tuple[boards.MoveCodes, NDArray[np.in
 
 def _words(game: boards.MoveCodes) -> list[str]:
     """The moves of a game in SAN with all the disambiguation that there is, for which no board is looked at."""
-    types, words = boards.types_at_start(), list[str]()
-    for code in game.tolist():
-        words.append(_word(code, types[code & 63], types[code >> 6 & 63] > 0))
-        boards.move_types(types, code)
-    return words
+    before = zip(game.tolist(), boards.types_before(game), strict=True)
+    return [_word(code, types[code & 63], types[code >> 6 & 63] > 0) for code, types in before]
 
 
 @cache
