@@ -111,6 +111,7 @@ class LoadedModel:
         path: its folder, or the hub id.
         about: ``chesslm.json``, or empty for a model that chesslm did not make.
         precision: torch.bfloat16 or torch.float32, in which the forward pass runs.
+        seed: of its weights where they are random (``inside.origin``); None: they are those at its path.
     """
 
     model: PreTrainedModel
@@ -119,6 +120,7 @@ class LoadedModel:
     path: str
     about: dict[str, Any]
     precision: torch.dtype
+    seed: int | None = None
 
     @property
     def device(self) -> torch.device:

@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import SOAK, Cli, without
 from distributed import Client
 from networks import cable, hosts
-from random_games import write_pgn
+from random_games import random_game, write_pgn
 from test_parallel import runs
 
 from chesslm import cluster, parallel
@@ -117,7 +118,9 @@ def makes(tiny_pgn: Path, tiny_dataset: Path, tiny_model: Path, tmp_path: Path) 
     from test_transfer import STUDY
 
     from chesslm.eval.run import evaluate
+    from chesslm.inside.activations import capture
     from chesslm.inside.run import probe
+    from chesslm.model import load_model
     from chesslm.transfer import transfer
 
     def prepared(out: Path, workers: parallel.Workers) -> None:
@@ -138,6 +141,13 @@ def makes(tiny_pgn: Path, tiny_dataset: Path, tiny_model: Path, tmp_path: Path) 
             quiet=True,
         )  # fmt: skip
 
+    def captured(out: Path, workers: parallel.Workers) -> None:
+        loaded = load_model(str(tiny_model), device="cpu", precision="fp32")
+        games = [random_game(number, plies=60) for number in range(GAMES)]
+        with parallel.pool(workers) as executor, out.open("wb") as file:
+            for each in capture(loaded, games, [0, 1, 2], elsewhere=executor if isinstance(workers, str) else None):
+                file.write(np.int64(each.game).tobytes() + each.hidden.tobytes())
+
     def studied(out: Path, workers: parallel.Workers) -> None:
         study = tmp_path / "study.toml"
         study.write_text(STUDY.format(data=tiny_dataset, model=tiny_model))
@@ -148,12 +158,13 @@ def makes(tiny_pgn: Path, tiny_dataset: Path, tiny_model: Path, tmp_path: Path) 
         "generate": partial(generate, games=GAMES, quiet=True),
         "pairs": partial(generate_pairs, kind="uci-san", games=GAMES, quiet=True),
         "evaluate": measured,
+        "capture": captured,
         "probe": probed,
         "transfer": studied,
     }
 
 
-COMMANDS = ["prepare", "generate", "evaluate", "transfer", *(["pairs", "probe"] if SOAK else [])]
+COMMANDS = ["prepare", "generate", "evaluate", "capture", "transfer", *(["pairs", "probe"] if SOAK else [])]
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -168,7 +179,7 @@ def test_a_run_that_loses_a_worker_makes_what_one_process_makes(
 ) -> None:
     # One thread a cell, as on the cluster.
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    names = {"prepare": "data", "generate": "x.pgn", "pairs": "x.jsonl", "transfer": "study"}
+    names = {"prepare": "data", "generate": "x.pgn", "pairs": "x.jsonl", "capture": "x.bin", "transfer": "study"}
     paths = [tmp_path / where / names.get(command, "found.json") for where in ("there", "here")]
     for path in paths:
         path.parent.mkdir()

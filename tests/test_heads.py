@@ -10,8 +10,8 @@ import torch
 from random_games import random_game, san_game
 
 from chesslm import boards
-from chesslm.inside import controls
 from chesslm.inside.heads import FURTHEST, RANGES, Sums, attention, attention_of, movers, sums_of
+from chesslm.inside.origin import random_weights
 from chesslm.model import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -90,7 +90,7 @@ def test_attention_is_that_of_the_model(notation: str, tiny_models: Mapping[str,
 
 def test_a_model_that_knows_nothing_follows_nothing(tiny_model: Path) -> None:
     loaded = load_model(str(tiny_model), device="cpu", precision="fp32")
-    fresh = controls.random_weights(loaded, 1)
+    fresh = random_weights(loaded, 1)
     games = [random_game(number, plies=40) for number in range(16)]
     result = attention(loaded, fresh, games[:6], {"": games[6:]}, seed=1)[""]
     assert set(result.metrics) == {"attention_lift", "attention_lift_random_weights"}

@@ -1,6 +1,7 @@
 """Board probes: planted boards are found at their layer, nothing is found where nothing is, files go with weights."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from chesslm.boards import MoveCodes
 from chesslm.errors import InputError
 from chesslm.eval.games import sample_games
 from chesslm.eval.intervals import Bootstrap
-from chesslm.inside import controls, editing, edits, iterated
+from chesslm.inside import activations, controls, editing, edits, iterated
 from chesslm.inside import probe as probes
 from chesslm.inside.activations import capture
 from chesslm.inside.iterated import logistic, network
 from chesslm.inside.layers import fit_layers, measure_layers
 from chesslm.inside.linear import Moments, Part, discriminant, one_hot, part_of, read, regression, scores
 from chesslm.inside.measure import Found, auc, by_piece, by_ply, explained, of_board
+from chesslm.inside.origin import random_weights
 from chesslm.inside.residual import blocks, hooked
 from chesslm.inside.samples import Drawing, Sample, sample
 from chesslm.inside.truths import BOARD, CODES, Question, mine, pieces_of, truths_of
@@ -139,6 +141,43 @@ def test_a_model_whose_blocks_cannot_be_found() -> None:
         blocks(loaded)
 
 
+def test_games_are_read_elsewhere_as_here(
+    tiny_models: Mapping[str, Path], games: list[MoveCodes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tiny_models["san"])
+    loaded = load_model(".", device="cpu", precision="fp32")
+    with parallel.pool(2) as elsewhere:
+        for model in (loaded, random_weights(loaded, 3), loaded):
+            here, there = (list(capture(model, games, [2, 0], 300, each)) for each in (None, elsewhere))
+            assert [each.game for each in here] == [each.game for each in there]
+            for one, other in zip(here, there, strict=True):
+                assert np.array_equal(one.ply, other.ply) and np.array_equal(one.hidden, other.hidden)
+        monkeypatch.setattr(activations, "ON_THE_WAY", 0)
+        assert len(list(capture(loaded, games, [2, 0], 300, elsewhere))) == len(games)
+
+
+@pytest.mark.parametrize(("seed", "why"), [(None, "it has other weights"), (3, "other random weights are drawn")])
+def test_another_model_elsewhere_is_refused(
+    seed: int | None, why: str, tiny_model: Path, games: list[MoveCodes]
+) -> None:
+    loaded = load_model(str(tiny_model), device="cpu", precision="fp32")
+    model = loaded if seed is None else random_weights(loaded, seed)
+    next(model.model.parameters()).data[0, 0] += 1e-3
+    with parallel.pool(1) as pool, pytest.raises(InputError, match=f"^on .*: {tiny_model}: {why} there than here"):
+        next(capture(model, games, [0], elsewhere=pool))
+
+
+def test_a_model_that_is_not_elsewhere_is_missed_there(
+    tiny_model: Path, games: list[MoveCodes], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    loaded = load_model(str(folder), device="cpu", precision="fp32")
+    shutil.rmtree(folder)
+    with parallel.pool(1) as pool, pytest.raises(InputError, match=f"^on .*: {folder}: no such folder"):
+        next(capture(loaded, games, [0], elsewhere=pool))
+
+
 # Planted boards
 
 
@@ -234,7 +273,7 @@ def test_the_majority_is_that_of_the_ply(parts: tuple[Part, Part, Part]) -> None
 
 def test_random_weights_are_of_the_same_shape(tiny_model: Path) -> None:
     loaded = load_model(str(tiny_model), device="cpu", precision="fp32")
-    fresh, again, other = (controls.random_weights(loaded, seed) for seed in (1, 1, 2))
+    fresh, again, other = (random_weights(loaded, seed) for seed in (1, 1, 2))
     weights = [dict(each.model.named_parameters()) for each in (loaded, fresh, again, other)]
     assert all({k: v.shape for k, v in each.items()} == {k: v.shape for k, v in weights[0].items()} for each in weights)
     name = "transformer.h.0.mlp.c_fc.weight"

@@ -5,6 +5,7 @@ of the next one.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,14 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chesslm import boards
+from chesslm import boards, parallel
 from chesslm.eval.scorers import batches, padded
+from chesslm.inside.origin import Origin, model_of, origin_of
 from chesslm.inside.residual import hooked
 from chesslm.loader import cut_game
 from chesslm.model import LoadedModel
-from chesslm.tokenizer import Role
+from chesslm.tokenizer import Role, TokenIds
 
 BATCH_TOKENS = 4096
+ON_THE_WAY = 2 << 30
+"""Bytes of activations that may be waited for or wait to be taken, where others compute them."""
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +49,11 @@ class Positions:
 
 
 def capture(
-    loaded: LoadedModel, games: Sequence[boards.MoveCodes], layers: Sequence[int], batch_tokens: int = BATCH_TOKENS
+    loaded: LoadedModel,
+    games: Sequence[boards.MoveCodes],
+    layers: Sequence[int],
+    batch_tokens: int = BATCH_TOKENS,
+    elsewhere: Executor | None = None,
 ) -> Iterator[Positions]:
     """Read games and give out the positions of each, as far as the model's context goes; games come by length.
 
@@ -54,20 +62,49 @@ def capture(
         games: move codes.
         layers: which to give out (``residual``).
         batch_tokens: of a forward pass, at most.
+        elsewhere: what runs the forward passes, on the same model as it is found there (``origin``); None: this
+            process, by as many threads as torch has.
 
     Raises:
-        InputError: the model's blocks cannot be found.
+        InputError: the model's blocks cannot be found, or elsewhere the model cannot.
     """
-    tokenizer = loaded.tokenizer
-    encoded = [cut_game(tokenizer.encode(codes), loaded.context) for codes in games]
+    encoded = [cut_game(loaded.tokenizer.encode(codes), loaded.context) for codes in games]
+    ends = [np.flatnonzero(game.role & Role.MOVE_ENDS) for game in encoded]
+    calls = (
+        (batch, ([encoded[i].ids for i in batch], [ends[i] for i in batch], list(layers)))
+        for batch in batches([len(game) for game in encoded], batch_tokens)
+    )
+    if elsewhere is None:
+        found = ((batch, _states(loaded, *asked)) for batch, asked in calls)
+    else:
+        origin = origin_of(loaded)
+        there = ((batch, (origin, *asked)) for batch, asked in calls)
+        size = 4 * batch_tokens * len(layers) * int(loaded.model.config.hidden_size)
+        ahead = max(1, min(2 * parallel.width(elsewhere) + 2, ON_THE_WAY // size))
+        found = parallel.in_order(elsewhere, _states_there, there, ahead)
+    for batch, states in found:
+        for i, hidden in zip(batch, states, strict=True):
+            yield Positions(i, np.arange(1, len(ends[i]) + 1), hidden)
+
+
+def _states(
+    loaded: LoadedModel, rows: Sequence[TokenIds], ends: Sequence[NDArray[np.int64]], layers: Sequence[int]
+) -> list[Floats]:
+    """One forward pass: the residual stream of each row at some of its tokens, (layers, P, width)."""
     states: dict[int, torch.Tensor] = {}
     looks = {layer: partial(states.__setitem__, layer) for layer in layers}
-    for batch in batches([len(game) for game in encoded], batch_tokens):
-        ids_BT = padded([encoded[i].ids for i in batch], tokenizer.bos).to(loaded.device)
-        with torch.inference_mode(), loaded.autocast(), hooked(loaded, looks):
-            loaded.model.base_model(input_ids=ids_BT, use_cache=False)
-        for row, i in enumerate(batch):
-            (at,) = np.nonzero(encoded[i].role & Role.MOVE_ENDS)
-            where = torch.from_numpy(at).to(loaded.device)
-            hidden = torch.stack([states[layer][row, where] for layer in layers])
-            yield Positions(i, np.arange(1, len(at) + 1), hidden.float().cpu().numpy())
+    ids_BT = padded(rows, loaded.tokenizer.bos).to(loaded.device)
+    with torch.inference_mode(), loaded.autocast(), hooked(loaded, looks):
+        loaded.model.base_model(input_ids=ids_BT, use_cache=False)
+    found: list[Floats] = []
+    for row, at in enumerate(ends):
+        where = torch.from_numpy(at).to(loaded.device)
+        found.append(torch.stack([states[layer][row, where] for layer in layers]).float().cpu().numpy())
+    return found
+
+
+def _states_there(
+    origin: Origin, rows: Sequence[TokenIds], ends: Sequence[NDArray[np.int64]], layers: Sequence[int]
+) -> list[Floats]:
+    """The same, by the model of the process that makes the call."""
+    return _states(model_of(origin), rows, ends, layers)

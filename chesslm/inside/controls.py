@@ -1,27 +1,13 @@
 """What a probe would find without a model that knows anything: what its figures have to be read beside."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import torch
-from transformers import AutoModelForCausalLM
 
 from chesslm.inside.linear import Part
 from chesslm.inside.measure import Found
 from chesslm.inside.samples import Sample
 from chesslm.inside.truths import BOARD
-from chesslm.model import LoadedModel
-
-
-def random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
-    """A model of the same shape that has learned nothing: the weights with which transformers would begin."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh: Any = AutoModelForCausalLM.from_config(
-            loaded.model.config, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
-        )
-    return replace(loaded, model=fresh.eval().to(loaded.device), name=f"{loaded.name}, random weights")
 
 
 def shuffled(sample: Sample, seed: int) -> Sample:

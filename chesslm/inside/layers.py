@@ -5,6 +5,7 @@ are judged by.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -67,7 +68,12 @@ class Fitted(NamedTuple):
 
 
 def fit_layers(
-    loaded: LoadedModel, train: Part, validation: Part, seed: int = 1, advance: Progress = lambda _: None
+    loaded: LoadedModel,
+    train: Part,
+    validation: Part,
+    seed: int = 1,
+    advance: Progress = lambda _: None,
+    elsewhere: Executor | None = None,
 ) -> Fitted:
     """Fit all probes of all layers, the embeddings (layer 0) too.
 
@@ -76,11 +82,12 @@ def fit_layers(
         train, validation: games to fit on and to choose penalties by.
         seed: of the positions that are kept.
         advance: told of each game read.
+        elsewhere: what runs the forward passes (``capture``).
     """
     layers = range(n_layers(loaded) + 1)
     fitted_on, chosen_by = Drawing(train, layers, MOST, seed), Drawing(validation, layers, CHOOSING, seed)
-    moments, rated = _moments(loaded, train, layers, fitted_on, advance)
-    for block in read(loaded, validation, layers, advance):
+    moments, rated = _moments(loaded, train, layers, fitted_on, advance, elsewhere)
+    for block in read(loaded, validation, layers, advance, elsewhere):
         chosen_by.take(block)
     chosen = chosen_by.samples()
     ends = np.cumsum([0, *(question.columns for question in QUESTIONS), 1])
@@ -104,13 +111,18 @@ def fit_layers(
 
 
 def _moments(
-    loaded: LoadedModel, train: Part, layers: Sequence[int], drawing: Drawing, advance: Progress
+    loaded: LoadedModel,
+    train: Part,
+    layers: Sequence[int],
+    drawing: Drawing,
+    advance: Progress,
+    elsewhere: Executor | None,
 ) -> tuple[Moments, Moments]:
     """Those of all questions and of the material, and those of the ratings from the positions that have them."""
     width = int(loaded.model.config.hidden_size)
     moments = Moments(len(layers), width, sum(question.columns for question in QUESTIONS) + 1)
     rated = Moments(len(layers), width, len(RATINGS))
-    for block in read(loaded, train, layers, advance):
+    for block in read(loaded, train, layers, advance, elsewhere):
         drawing.take(block)
         labels = [one_hot(question.labels(block.truths), question.answers) for question in QUESTIONS]
         moments.add(block.hidden, np.concatenate([*labels, block.truths.material[:, None]], axis=1))
@@ -133,6 +145,7 @@ def measure_layers(
     test: Part,
     over: Bootstrap,
     advance: Progress = lambda _: None,
+    elsewhere: Executor | None = None,
 ) -> dict[int, LayerFigures]:
     """The figures of each layer's probes on games that they were not fitted on.
 
@@ -142,10 +155,11 @@ def measure_layers(
         test: the games.
         over: resamples of them.
         advance: told of each game read.
+        elsewhere: what runs the forward passes (``capture``).
     """
     blocks: list[Block] = []
     said: list[list[_Said]] = [[] for _ in probes]
-    for block in read(loaded, test, [probe.layer for probe in probes], advance):
+    for block in read(loaded, test, [probe.layer for probe in probes], advance, elsewhere):
         for probe, hidden, each in zip(probes, block.hidden, said, strict=True):
             each.append(_said(probe, hidden, block.truths))
         blocks.append(replace(block, hidden=block.hidden[:, :0]))

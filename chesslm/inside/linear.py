@@ -15,6 +15,7 @@ that lie between two others are never the largest. Of numbers, the ridge regress
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +79,13 @@ class Block:
     elo: Floats
 
 
-def read(loaded: LoadedModel, part: Part, layers: Sequence[int], advance: Progress = lambda _: None) -> Iterator[Block]:
+def read(
+    loaded: LoadedModel,
+    part: Part,
+    layers: Sequence[int],
+    advance: Progress = lambda _: None,
+    elsewhere: Executor | None = None,
+) -> Iterator[Block]:
     """Positions with what is true of them, in blocks of at least ``BLOCK`` but for the last.
 
     Args:
@@ -86,10 +93,11 @@ def read(loaded: LoadedModel, part: Part, layers: Sequence[int], advance: Progre
         part: the games.
         layers: to be read.
         advance: told of each game read.
+        elsewhere: what runs the forward passes (``capture``).
     """
     held: list[Positions] = []
     length = 0
-    for positions in capture(loaded, part.codes, layers):
+    for positions in capture(loaded, part.codes, layers, elsewhere=elsewhere):
         held.append(positions)
         length += len(positions.ply)
         advance(1)

@@ -6,6 +6,7 @@ multinomial logistic regression, so a softmax of its scores is what it thinks of
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,12 +79,12 @@ def fit(train: Sample, validation: Sample) -> BoardProbe:
     return BoardProbe(train.layer, logistic(train, validation, BOARD.answers))
 
 
-def ask(loaded: LoadedModel, part: Part, probes: Sequence[Answering]) -> list[Found]:
-    """What probes of a model find in games."""
+def ask(loaded: LoadedModel, part: Part, probes: Sequence[Answering], elsewhere: Executor | None = None) -> list[Found]:
+    """What probes of a model find in games, whose forward passes are made here or elsewhere (``capture``)."""
     layers = sorted({probe.layer for probe in probes})
     blocks: list[Block] = []
     right: list[list[NDArray[np.bool_]]] = [[] for _ in probes]
-    for block in read(loaded, part, layers):
+    for block in read(loaded, part, layers, elsewhere=elsewhere):
         labels = BOARD.labels(block.truths)
         for probe, each in zip(probes, right, strict=True):
             each.append(BOARD.likeliest(probe.scores(block.hidden[layers.index(probe.layer)])) == labels)

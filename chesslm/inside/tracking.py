@@ -58,12 +58,14 @@ class Believed:
         return self.true != self.pieces
 
 
-def believed(loaded: LoadedModel, probes: Sequence[BoardProbe], part: Part) -> list[Believed]:
-    """What a model believes in by each probe, all along some games."""
+def believed(
+    loaded: LoadedModel, probes: Sequence[BoardProbe], part: Part, elsewhere: Executor | None = None
+) -> list[Believed]:
+    """What a model believes in by each probe, all along some games, read here or elsewhere (``capture``)."""
     layers = sorted({probe.layer for probe in probes})
     rows: list[tuple[NDArray[np.int64], NDArray[np.int64], Codes]] = []
     pieces: list[list[Codes]] = [[] for _ in probes]
-    for block in read(loaded, part, layers):
+    for block in read(loaded, part, layers, elsewhere=elsewhere):
         rows.append((block.game, block.ply, block.truths.pieces))
         for probe, each in zip(probes, pieces, strict=True):
             each.append(probe.believed(block.hidden[layers.index(probe.layer)], block.truths.white)[0])
@@ -79,6 +81,7 @@ def tracking(
     pool: Executor,
     advance: Progress = lambda _: None,
     layers: Sequence[BoardProbe] = (),
+    elsewhere: Executor | None = None,
 ) -> Result:
     """How many illegal moves the believed board allows.
 
@@ -90,6 +93,7 @@ def tracking(
         pool: processes, for the rules of chess.
         advance: told of plies done.
         layers: probes of several layers, for what each of them believes in.
+        elsewhere: what runs the forward passes for the believed boards (``capture``).
 
     Returns:
         Without metrics if no move is illegal.
@@ -98,7 +102,7 @@ def tracking(
     positions = find_positions(part.codes, pool)
     scores = score_moves(ModelScorer(loaded), [Game(codes) for codes in part.codes], positions, pool, advance=advance)
     kinds = find_kinds(scores, positions, pool)
-    board, *of_layers = believed(loaded, [probe, *layers], part)
+    board, *of_layers = believed(loaded, [probe, *layers], part, elsewhere)
     # The move before which a game has so many plies; the first of a game has no board to be mistaken about.
     goes_on = board.ply < positions.lengths[board.game]
     at = np.where(goes_on, positions.first[board.game] + board.ply, 0)
