@@ -61,7 +61,8 @@ def connected(address: str) -> Iterator["Cluster"]:
     except ImportError:
         raise InputError("--executor needs the extra cluster: pip install 'chesslm-testbed[cluster]'") from None
     # It says at length what becomes an error of one line here.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         _hear(host.strip("[]"), port)
         with warnings.catch_warnings(record=True, action="always") as warned:
@@ -101,7 +102,10 @@ class Cluster(parallel.InChunks):
 
     @property
     def _max_workers(self) -> int:
-        return sum(self._client.nthreads().values())
+        try:
+            return sum(self._client.nthreads().values())
+        except Exception as error:
+            raise _lost(first_line(error)) from error
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
         """As of every executor; BrokenExecutor if there is no cluster any more."""

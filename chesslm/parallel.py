@@ -257,8 +257,20 @@ def work(connection: Connection, parent_alive: Connection, idle_seconds: float |
                 answer = pickle.dumps((True, fn(*args, **kwargs)))
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                answer = pickle.dumps((False, error))
+                answer = _pickled(error)
             connection.send_bytes(answer)
+
+
+def _pickled(error: Exception) -> bytes:
+    """An answer that is an exception; in its place what it says, where it is one that cannot be made anew."""
+    try:
+        answer = pickle.dumps((False, error))
+        pickle.loads(answer)
+    except Exception:
+        said = RuntimeError(f"{type(error).__name__}: {error}")
+        said.__notes__ = error.__notes__
+        return pickle.dumps((False, said))
+    return answer
 
 
 def _end_with_parent(parent_alive: Connection) -> None:

@@ -13,9 +13,10 @@ from toy import toy
 from chesslm import boards
 from chesslm.boards import MoveCodes
 from chesslm.eval.intervals import Bootstrap
+from chesslm.eval.scorers import ModelScorer, TokenTree
 from chesslm.inside.cases import KINDS, Case, Change, make_case
 from chesslm.inside.editing import choose, make_cases, measure
-from chesslm.inside.edits import Directions, Vector, directions, outcomes, pushes, shift
+from chesslm.inside.edits import Directions, PushedScorer, Vector, directions, outcomes, pushes, shift
 from chesslm.inside.layers import fit_layers
 from chesslm.inside.linear import part_of
 from chesslm.inside.truths import BOARD, truths_of
@@ -123,6 +124,18 @@ def test_an_edit_of_no_strength_changes_nothing_and_one_edit_nothing_else(
     assert [a == b for a, b in zip(plain, pushed, strict=True)] == [case is not cases[2] for case in cases]
     (alone,) = outcomes(loaded, cases[2:3], [1], one)
     assert alone.true == pytest.approx(pushed[2].true, abs=1e-4)
+
+
+def test_a_branch_is_no_case_of_its_own() -> None:
+    """Two cases of one game, the later one spelled by what branches off at the earlier one."""
+    loaded = toy()
+    keys = [np.array(ids, np.int64).tobytes() for ids in ((1, 7), (1, 7, 8))]
+    scorer = PushedScorer(
+        ModelScorer(loaded), dict(zip(keys, ("early", "late"), strict=True)), [1], lambda *_: np.zeros(1)
+    )
+    branching = TokenTree(np.array([1, 7, 8, 9], np.int32), np.array([-1, 0, 1, 1], np.int32))
+    late = TokenTree(np.array([1, 7, 8, 9, 5], np.int32), np.array([-1, 0, 1, 2, 2], np.int32))
+    assert list(scorer._places([branching, late])) == [(0, 1, "early"), (1, 2, "late")]
 
 
 def test_controls_are_as_long_as_the_edit(

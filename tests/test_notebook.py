@@ -43,6 +43,19 @@ def test_a_tiny_model(tiny_model: Path) -> None:
         erase(model, "e4 e5", "e5")
 
 
+def test_no_board_is_believed_of_a_game_that_is_too_long() -> None:
+    model = toy()
+    probe = fit_probe(model, [random_game(number, 40) for number in range(16)], layer=2)
+    shuffle = "Nf3 Nf6 Ng1 Ng8 " * 200
+    fits = model.context - 1
+    assert len(activations(model, shuffle, 1)) == fits
+    believed(model, " ".join(shuffle.split()[:fits]), probe)
+    with pytest.raises(InputError, match=f"after 800 moves: .* can look back at {fits}"):
+        believed(model, shuffle, probe)
+    with pytest.raises(InputError, match="no move was played"):
+        believed(model, "", probe)
+
+
 def test_a_planted_board_is_believed() -> None:
     model = toy()
     probe = fit_probe(model, [random_game(number, 40) for number in range(64)], layer=2)

@@ -26,6 +26,21 @@ def fail(value: str) -> None:
     raise InputError(value)
 
 
+class TwoPartError(Exception):
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} {other}")
+
+
+class HeldError(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds something")
+        self.held = threading.Lock()
+
+
+def fail_oddly(which: int) -> None:
+    raise HeldError() if which else TwoPartError("one", "other")
+
+
 def unpicklable() -> object:
     return threading.Lock()
 
@@ -68,6 +83,9 @@ def test_what_cannot_be_pickled_is_an_error_too() -> None:
         for future in (executor.submit(unpicklable), executor.submit(echo, threading.Lock())):
             with pytest.raises(TypeError, match="pickle"):
                 future.result(timeout=60)
+        for which, said in enumerate(("TwoPartError: one other", "HeldError: holds something")):
+            with pytest.raises(RuntimeError, match=f"^{said}"):
+                executor.submit(fail_oddly, which).result(timeout=60)
         assert executor.submit(echo, 5).result() == 5
 
 

@@ -26,7 +26,7 @@ from chesslm.inside.iterated import logistic, network
 from chesslm.inside.layers import fit_layers, measure_layers
 from chesslm.inside.linear import Moments, Part, discriminant, one_hot, part_of, read, regression, scores
 from chesslm.inside.measure import Found, auc, by_piece, by_ply, explained, of_board
-from chesslm.inside.origin import random_weights
+from chesslm.inside.origin import model_of, origin_of, random_weights
 from chesslm.inside.residual import blocks, hooked
 from chesslm.inside.samples import Drawing, Sample, sample
 from chesslm.inside.truths import BOARD, CODES, Question, mine, pieces_of, truths_of
@@ -157,7 +157,9 @@ def test_games_are_read_elsewhere_as_here(
         assert len(list(capture(loaded, games, [2, 0], 300, elsewhere))) == len(games)
 
 
-@pytest.mark.parametrize(("seed", "why"), [(None, "it has other weights"), (3, "other random weights are drawn")])
+@pytest.mark.parametrize(
+    ("seed", "why"), [(None, "it has other weights or settings"), (3, "other random weights are drawn")]
+)
 def test_another_model_elsewhere_is_refused(
     seed: int | None, why: str, tiny_model: Path, games: list[MoveCodes]
 ) -> None:
@@ -166,6 +168,17 @@ def test_another_model_elsewhere_is_refused(
     next(model.model.parameters()).data[0, 0] += 1e-3
     with parallel.pool(1) as pool, pytest.raises(InputError, match=f"^on .*: {tiny_model}: {why} there than here"):
         next(capture(model, games, [0], elsewhere=pool))
+
+
+def test_as_many_weights_with_other_heads_are_another_model(tiny_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "chesslm.json").unlink()
+    loaded = load_model(str(folder), "uci-move", device="cpu", precision="fp32")
+    found = origin_of(loaded)
+    assert model_of(found).name == loaded.name
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"n_head": 1}))
+    assert origin_of(load_model(str(folder), "uci-move", device="cpu", precision="fp32")).sha256 != found.sha256
 
 
 def test_a_model_that_is_not_elsewhere_is_missed_there(
@@ -245,7 +258,7 @@ def test_where_nothing_is_the_probe_finds_the_base_rate(parts: tuple[Part, Part,
 
 
 def test_ratings_are_found_where_games_have_them(games: list[MoveCodes]) -> None:
-    elo = np.array([(1000 + 10 * n, 1500) if n % 2 else (np.nan, np.nan) for n in range(60)], np.float32)
+    elo = np.array([(1000 + 10 * n, 1500) if n % 2 else (1200, np.nan) for n in range(60)], np.float32)
     whole = part_of(games)
     train, test = (Part(whole.codes[some], whole.truths[some], elo[some]) for some in (slice(0, 40), slice(40, 60)))
     loaded = toy()

@@ -197,6 +197,23 @@ def test_verify_prints_every_file_and_what_is_wrong(dataset: Path, model: Path, 
     assert (ended.code, ended.err.count("\n")) == (2, 1)
 
 
+def test_a_probe_of_a_model_in_several_files(model: Path) -> None:
+    weights = load_file(model / "model.safetensors")
+    for path in (model / "model.safetensors", model / "chesslm.json"):
+        path.unlink()
+    parts = [dict(list(weights.items())[n::2]) for n in range(2)]
+    names = [f"model-{n}.safetensors" for n in range(2)]
+    for name, part in zip(names, parts, strict=True):
+        save_file(part, model / name)
+    listed = {key: name for name, part in zip(names, parts, strict=True) for key in part}
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
+    store.save(model, "board", {"weight": np.ones((65, 832))}, {"layer": 1})
+    assert store.load(model, "board")
+    save_file({key: each + 1 for key, each in parts[1].items()}, model / names[1])
+    with pytest.raises(InputError, match="made for other weights"):
+        store.load(model, "board")
+
+
 def test_a_probe_with_a_flipped_bit(model: Path, cli: Cli) -> None:
     store.save(model, "board", {"weight": np.ones((65, 832))}, {"layer": 1})
     assert store.load(model, "board")

@@ -22,12 +22,14 @@ from test_play import typed, won_game
 from test_uci import checkpoint, resident
 
 from chesslm import boards
+from chesslm.eval.results import Idea
 from chesslm.inside import edits
 from chesslm.inside import probe as probes
 from chesslm.inside.layers import fit_layers
 from chesslm.inside.linear import part_of
 from chesslm.inside.truths import BOARD
 from chesslm.model import load_model
+from chesslm.play import mind
 from chesslm.play.player import ModelPlayer
 from chesslm.play.web import names_of
 
@@ -201,6 +203,16 @@ def test_random_requests_never_bring_it_down(server: Server) -> None:
         status, found = server.ask(f"/api/{path}", body if random.random() < 0.8 else random.bytes(50))
         assert status in (200, 400), (path, body, found)
     assert server.ask("/api/about", {})[0] == 200
+
+
+def test_what_is_erased_cannot_be_taken_en_passant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(str(folder), device="cpu", precision="fp32")
+    asked = mind.Mind(loaded, ModelPlayer(loaded), probes.load(folder), edits.load(folder))
+    monkeypatch.setattr(mind, "erased", lambda *_: (Idea("d4e3", "d4e3", 1.0, True),))
+    moves = ["a2a3", "d7d5", "a3a4", "d5d4", "e2e4"]
+    for square, illegal in (("e4", True), ("a4", False)):
+        (found,) = asked.erase({"moves": moves, "square": square})["candidates"]
+        assert bool(found["illegal"]) == illegal, found
 
 
 # Who is answered

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from chesslm import boards, parallel
+from chesslm.errors import InputError
 from chesslm.eval.scorers import batches, padded
 from chesslm.inside.origin import Origin, model_of, origin_of
 from chesslm.inside.residual import hooked
@@ -85,6 +86,19 @@ def capture(
     for batch, states in found:
         for i, hidden in zip(batch, states, strict=True):
             yield Positions(i, np.arange(1, len(ends[i]) + 1), hidden)
+
+
+def at_end(loaded: LoadedModel, codes: boards.MoveCodes, layer: int) -> Floats:
+    """The residual stream at a layer after the last move of a game, (1, width).
+
+    Raises:
+        InputError: the game has no move, or more than the model can look back at.
+    """
+    (positions,) = capture(loaded, [codes], [layer])
+    if not 0 < len(codes) == len(positions.ply):
+        why = f"{loaded.name} can look back at {len(positions.ply)} moves" if len(codes) else "no move was played"
+        raise InputError(f"nothing can be read after {len(codes)} moves: {why}")
+    return positions.hidden[0][-1:]
 
 
 def _states(

@@ -28,7 +28,7 @@ from chesslm.eval.asking import Question, ask
 from chesslm.eval.results import Idea
 from chesslm.eval.scorers import ModelScorer, TokenTree
 from chesslm.inside import store
-from chesslm.inside.activations import Floats, capture
+from chesslm.inside.activations import Floats, at_end
 from chesslm.inside.cases import Case, Change
 from chesslm.inside.linear import Moments
 from chesslm.inside.probe import BoardProbe
@@ -220,7 +220,9 @@ class PushedScorer(Generic[T]):
         lengths = sorted({len(key) // 8 for key in self.cases}, reverse=True)
         for row, tree in enumerate(trees):
             ids = tree.ids.astype(np.int64)
-            keys = ((n, ids[:n].tobytes()) for n in lengths if n <= len(ids))
+            # A branch may spell how another case's game goes on: nothing branches off before a game's end.
+            ends = (n for n in lengths if n <= len(ids) and tree.parent[n:].min(initial=n) >= n - 1)
+            keys = ((n, ids[:n].tobytes()) for n in ends)
             found = next(((n, self.cases[key]) for n, key in keys if key in self.cases), None)
             if found:
                 yield row, found[0] - 1, found[1]
@@ -297,10 +299,9 @@ def erased(
         The greedy one first; legal or not on the board as it is.
 
     Raises:
-        InputError: it believes that nothing stands there, or a king.
+        InputError: it believes that nothing stands there, or a king, or the game is longer than it can look back.
     """
-    (positions,) = capture(loaded, [codes], [probe.layer])
-    before = int(BOARD.likeliest(probe.scores(positions.hidden[0][-1:]))[0, square])
+    before = int(BOARD.likeliest(probe.scores(at_end(loaded, codes, probe.layer)))[0, square])
     name = chess.square_name(square)
     if not before:
         raise InputError(f"it believes that nothing stands on {name}")

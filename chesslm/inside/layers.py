@@ -208,7 +208,8 @@ def _figures(said: _Said, block: Block, over: Bootstrap) -> LayerFigures:
     for fact, of_fact in zip(FACTS, np.split(said.facts, ends, axis=1), strict=True):
         figures[f"{fact.name}_auc"] = auc(game, of_fact, fact.labels(truths) > 0, over)
     true = np.concatenate([truths.material[:, None], block.elo], axis=1)
+    rated = np.isfinite(block.elo).all(1)
     for name, of_number, right in zip(NUMBERS, said.numbers.T, true.T, strict=False):
-        known = np.isfinite(right)
+        known = rated if name in RATINGS else np.isfinite(right)
         figures[f"{name}_r2"] = explained(game[known], of_number[known], right[known], over)
     return LayerFigures({key: metric for key, metric in figures.items() if metric}, by_ply(board, over))

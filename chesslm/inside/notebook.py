@@ -22,7 +22,7 @@ from chesslm.eval.results import Idea
 from chesslm.eval.scorers import ModelScorer
 from chesslm.inside import edits
 from chesslm.inside import probe as probes
-from chesslm.inside.activations import Floats, capture
+from chesslm.inside.activations import Floats, at_end, capture
 from chesslm.inside.edits import PushedScorer, Vector, key_of
 from chesslm.inside.linear import part_of
 from chesslm.inside.probe import BoardProbe
@@ -58,7 +58,7 @@ def game(moves: Game) -> boards.MoveCodes:
 
 
 def activations(model: LoadedModel, moves: Game, layer: int) -> Floats:
-    """The residual stream after each move at a layer (0: the embeddings), (plies, width)."""
+    """The residual stream after each move in the context at a layer (0: the embeddings), (plies, width)."""
     (positions,) = capture(model, [game(moves)], [layer])
     return positions.hidden[0]
 
@@ -80,11 +80,10 @@ def believed(model: LoadedModel, moves: Game, probe: BoardProbe | None = None) -
         probe: by default the one that lies beside the model.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or more moves than the model can look back at.
     """
-    probe = probe or _probe(model)
-    (positions,) = capture(model, [game(moves)], [probe.layer])
-    pieces, _ = probe.believed(positions.hidden[0][-1:], positions.white[-1:])
+    probe, codes = probe or _probe(model), game(moves)
+    pieces, _ = probe.believed(at_end(model, codes, probe.layer), np.array([len(codes) % 2 == 0]))
     board = chess.BaseBoard(None)
     put(board, pieces[0])
     return board

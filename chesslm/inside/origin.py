@@ -1,10 +1,11 @@
 """Where a model comes from, so that a worker on another machine can have the very same one.
 
 It is not sent: the worker finds it under its path, or draws its weights anew where they are random, and sees by their
-hash that they are those of here.
+hash that they, and the settings that they are run with, are those of here.
 """
 
 import hashlib
+import json
 import socket
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,7 +29,7 @@ class Origin:
         path: of its folder, absolute, or its hub id.
         notation, device, precision: as ``load_model`` takes them.
         seed: of the random weights that it has in place of its own, if it has.
-        sha256: of its weights.
+        sha256: of its settings and weights.
     """
 
     path: str
@@ -43,7 +44,7 @@ def origin_of(loaded: LoadedModel) -> Origin:
     """Of a model that was loaded here, or of the one with random weights in its place."""
     path = Path(loaded.path)
     return Origin(
-        str(path.resolve()) if path.exists() else loaded.path,
+        str(path.absolute()) if path.exists() else loaded.path,
         loaded.tokenizer.notation.name,
         loaded.device.type,
         PRECISIONS[loaded.precision],
@@ -64,7 +65,7 @@ def model_of(origin: Origin) -> LoadedModel:
         if origin.seed is not None:
             loaded = random_weights(loaded, origin.seed)
         if sha256_of(loaded) != origin.sha256:
-            drawn = "other random weights are drawn" if origin.seed is not None else "it has other weights"
+            drawn = "other random weights are drawn" if origin.seed is not None else "it has other weights or settings"
             raise InputError(f"{origin.path}: {drawn} there than here; have the same on all machines")
     except InputError as error:
         raise InputError(f"on {socket.gethostname()}: {error}") from error
@@ -72,8 +73,11 @@ def model_of(origin: Origin) -> LoadedModel:
 
 
 def sha256_of(loaded: LoadedModel) -> str:
-    """Of the weights as they are in memory: of a folder's, a hub id's and random ones alike."""
-    digest = hashlib.sha256()
+    """Of the settings and the weights as they are in memory: of a folder's, a hub id's and random ones alike."""
+    settings = loaded.model.config.to_diff_dict()
+    # As many heads as there, for one, which no shape tells; but another version may write them.
+    kept = {key: value for key, value in settings.items() if key not in ("_name_or_path", "transformers_version")}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     for name, weights in sorted(loaded.model.state_dict().items()):
         digest.update(f"{name} {list(weights.shape)}".encode())
         digest.update(weights.cpu().float().numpy())

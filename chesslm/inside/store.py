@@ -4,6 +4,7 @@ Among the facts are the hashes of the model's weights, of the arrays and of the 
 used.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from chesslm import files, hashes
 from chesslm.errors import InputError
+from chesslm.weights import weight_files
 
 FOLDER = "probe"
 """Of a checkpoint, where it lies."""
@@ -41,7 +43,7 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[Any]], about: Map
         # Not save_file, whose files nobody else may read.
         path.write_bytes(packed({key: np.ascontiguousarray(each, np.float16) for key, each in arrays.items()}))
     made_for = {
-        "model": files.sha256(folder / "model.safetensors"),
+        "model": _weights(folder),
         "sha256": files.sha256(place / f"{name}.safetensors"),
     }
     with files.atomic(place / f"{name}.json") as path:
@@ -61,7 +63,7 @@ def load(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]] | None:
     if not facts.is_file():
         return None
     about = files.read_json(facts)
-    if about.get("model") != files.sha256(folder / "model.safetensors"):
+    if about.get("model") != _weights(folder):
         raise InputError(f"{place}: made for other weights than those of {folder}; make it again with chesslm probe")
     arrays = files.within(folder, f"{FOLDER}/{name}.safetensors")
     try:
@@ -76,6 +78,12 @@ def load(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]] | None:
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise unreadable(folder, error) from error
     return {key: each.astype(np.float32) for key, each in found.items()}, about
+
+
+def _weights(folder: Path) -> str:
+    """The hash of a model's weights; of their hashes where there are several files."""
+    found = [files.sha256(path) for path in weight_files(folder)]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def unreadable(folder: Path, error: Exception) -> InputError:

@@ -99,6 +99,8 @@ class Mind:
         board = board.copy(stack=False)
         board.remove_piece_at(square)
         board.castling_rights = board.clean_castling_rights()
+        if board.ep_square is not None and board.piece_at(board.ep_square + (-8 if board.turn else 8)) is None:
+            board.ep_square = None
         moves = [chess.Move.from_uci(idea.move) if idea.move else None for idea in ideas]
         candidates = [
             Candidate(idea.text, move, idea.probability, boards.illegal_kind(board, move))
