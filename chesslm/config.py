@@ -195,6 +195,8 @@ def from_dict(sections: dict[str, dict[str, Any]]) -> Recipe:
     for section, values in sections.items():
         for key, value in values.items():
             recipe = changed(recipe, f"{section}.{key}", value)
+        if section not in (f.name for f in fields(recipe)):
+            raise InputError(f"unknown section {section!r}; sections are init, model and train")
     return recipe
 
 
@@ -287,12 +289,8 @@ def _check(recipe: Recipe) -> None:
         if not getattr(train, name) > 0:
             raise InputError(f"setting train.{name} must be above 0")
     for name in (
-        "warmup",
-        "decay",
-        "final",
         "weight_decay",
         "legality",
-        "hints",
         "max_games",
         "patience",
         "max_steps",
@@ -305,7 +303,9 @@ def _check(recipe: Recipe) -> None:
             raise InputError(f"setting train.{name} must be 0 or more")
     if any(not minutes > 0 for minutes in train.legs):
         raise InputError("setting train.legs is the minutes of each leg, above 0")
-    for name in ("hints", "strays"):
+    if train.seed >= 1 << 63:
+        raise InputError("setting train.seed must be below 2^63")
+    for name in ("hints", "strays", "warmup", "decay", "final"):
         if not 0 <= getattr(train, name) <= 1:
             raise InputError(f"setting train.{name} is a share, from 0 to 1")
     for name, known in (("optimizer", ("muon", "adamw")), ("precision", ("auto", "fp32", "bf16"))):
@@ -322,7 +322,7 @@ def _check(recipe: Recipe) -> None:
     for name in ("layers", "width", "heads"):
         if getattr(recipe.model, name) < 1:
             raise InputError(f"setting model.{name} must be 1 or more")
-    if recipe.model.context < 0:
-        raise InputError("setting model.context must be 0 or more")
+    if recipe.model.context < 0 or recipe.model.context == 1:
+        raise InputError("setting model.context must be 2 or more, or 0 for what the notation takes")
     if not 0 <= recipe.model.dropout < 1:
         raise InputError("setting model.dropout is a share, from 0 to below 1")

@@ -30,9 +30,11 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it on success, delete it on any error.
 
     Raises:
-        InputError: the folder is missing or cannot be written.
+        InputError: the folder is missing or cannot be written, or what is there is no file, such as ``/dev/stdout``.
         FailureError: the disk is full.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; give the name of a file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -41,7 +43,9 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise explain(error, path) from error
+        # Under the name that the user gave, not the temporary one.
+        own = error.filename == str(temporary)
+        raise explain(OSError(error.errno, error.strerror) if own else error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 

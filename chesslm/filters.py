@@ -43,11 +43,15 @@ class Filters:
         for low, high, name in ((self.min_elo, self.max_elo, "elo"), (self.min_plies, self.max_plies, "plies")):
             if low is not None and high is not None and low > high:
                 raise InputError(f"--min-{name} {low} is above --max-{name} {high}: no game can pass")
+        since, until = self._since or (), self._until or ()
+        if since[: len(until)] > until[: len(since)]:
+            raise InputError(f"--since {self.since} is after --until {self.until}: no game can pass")
+        for first, last in self._openings or ():
+            if first > last:
+                raise InputError(f"--eco {first}-{last}: no code is in that range")
         for result in self._results or ():
             if result not in (*KNOWN_RESULTS, "*"):
                 raise InputError(f"--result takes {', '.join(KNOWN_RESULTS)} or *, several by commas, not {result!r}")
-        # Evaluated here, so that a malformed value is found before any game is read.
-        _ = self._since, self._until, self._openings
 
     @cached_property
     def _results(self) -> tuple[str, ...] | None:

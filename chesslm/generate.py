@@ -41,6 +41,7 @@ MAX_SLIPS = 0.25
 """Half of the sides play a random move instead of the engine's with a chance drawn up to this; the others never."""
 RANDOM_EVENT = "Uniformly random legal moves"
 """The tag ``Event`` of a game in which each move was drawn from the legal ones, all alike."""
+MOST_GAMES = 10**12
 CHUNK = 50
 """Most games made in one go by a worker."""
 
@@ -67,6 +68,8 @@ def generate(
     """
     if games < 1:
         raise InputError(f"--games {games}: ask for at least one game")
+    if games > MOST_GAMES:
+        raise InputError(f"--games {games}: {MOST_GAMES:,} are the most")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a PGN file")
     make = _maker(by, seed)

@@ -28,7 +28,9 @@ class Log:
         if not self.path.exists():
             return
         with self.path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row["step"] or "").isdecimal() and int(row["step"]) <= step]
+            # A full disk or a kill may have cut the last one short, and "1" may be the beginning of "1189".
+            lines = [line for line in file if line.endswith("\n")]
+        rows = [row for row in csv.DictReader(lines) if (row["step"] or "").isdecimal() and int(row["step"]) <= step]
         with files.atomic(self.path) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, list[str](self.columns))
             writer.writeheader()

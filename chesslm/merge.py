@@ -20,7 +20,7 @@ from chesslm.done import WORK, Done, interrupted
 from chesslm.errors import InputError
 from chesslm.filters import Filters, Seen
 from chesslm.game_rows import Row, Work
-from chesslm.prepare import summarise
+from chesslm.prepare import summarise, too_few
 from chesslm.shards import SPLITS, Dataset, open_dataset, read_keys
 from chesslm.splitter import Splitter
 
@@ -70,6 +70,8 @@ def merge(parts: Sequence[Path], out: Path, quiet: bool = False) -> dict[str, An
                 done.dropped[TWICE] += 1
         for dataset in datasets:
             done.dropped.update(dataset.meta["games"]["dropped"])
+        if (kept := done.splitter.kept) < len(SPLITS):
+            raise InputError(too_few(kept, sum(dataset.meta["games"]["read"] for dataset in datasets), done.dropped))
         done.splitter.finish()
         meta = done.finish(_about(datasets, done, shares), keys=False)
     if not quiet:

@@ -154,7 +154,7 @@ def prepare(
                 done.save_now_and_then()
         kept = done.splitter.kept
         if kept < len(SPLITS) and not share:
-            raise InputError(_too_few(kept, done.read, done.dropped))
+            raise InputError(too_few(kept, done.read, done.dropped))
         done.splitter.finish()
         about = {
             **asked,
@@ -187,7 +187,8 @@ def _openings(sources: Sequence[Source], workers: parallel.Workers) -> frozenset
         return frozenset(opening_of(game) for _, game in games if isinstance(game, Game))
 
 
-def _too_few(kept: int, read: int, dropped: Counter[str]) -> str:
+def too_few(kept: int, read: int, dropped: Counter[str]) -> str:
+    """What to say where so few games are left of those that were read that a split would have none."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
     left = f"{kept or 'no'} game{'' if kept == 1 else 's'} left of {read:,}"
     return f"{left}, and each of the splits needs one; dropped: {reasons or 'none'}"

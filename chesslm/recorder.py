@@ -17,12 +17,11 @@ import lightning as L
 import torch
 
 from chesslm import files
-from chesslm.config import TrainConfig
 from chesslm.errors import DivergedError, InputError
 from chesslm.progress import Line
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset
-from chesslm.validation import Logits, score_targets, some_pairs, validate, validate_pairs, validate_prose
+from chesslm.validation import Measure
 
 if TYPE_CHECKING:
     from chesslm.module import ChessModule
@@ -32,32 +31,8 @@ SAVE_SECONDS = 120
 HIGH_NATS, HIGH_ROWS = 2.0, 5
 """A run has diverged when so many rows of its log in turn lie so far above the lowest one."""
 
-Measure = Callable[[Logits, int], dict[str, float]]
-"""Logits of a model and its context -> figures by name."""
-
 SUMS = ("loss", "tokens", "moves", "seconds")
 """What is summed up from one row of the log to the next."""
-
-
-def measure_of(dataset: Dataset, settings: TrainConfig) -> Measure:
-    """What is measured on the validation split while training."""
-    split, games = dataset.splits["val"], settings.val_games
-    if dataset.is_text:
-        validate_text = validate_pairs if dataset.is_pairs else validate_prose
-        return lambda logits_of, context: validate_text(logits_of, split, games, context)
-    return lambda logits_of, context: validate(logits_of, dataset.tokenizer, split, games, context)
-
-
-def track_of(dataset: Dataset, settings: TrainConfig) -> Measure | None:
-    """What is followed all along."""
-    if not settings.track:
-        return None
-    if settings.track == "target":
-        split, pairs = dataset.splits["val"], settings.val_games
-        return lambda logits_of, context: score_targets(logits_of, some_pairs(split, pairs, context)).figures()
-    from chesslm.eval.tracking import track_sinks
-
-    return track_sinks(dataset)
 
 
 def is_finite(module: torch.nn.Module) -> bool:

@@ -44,12 +44,13 @@ from chesslm.model import (
 from chesslm.module import ChessModule
 from chesslm.provenance import before_this_leg, describe, revision
 from chesslm.ranks import Ranks, find_ranks
-from chesslm.recorder import Recorder, ended_by, measure_of, track_of, writer_of
+from chesslm.recorder import Recorder, ended_by, writer_of
 from chesslm.run import RunFolder
 from chesslm.shards import open_dataset
 from chesslm.spelling import pieces_of
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
+from chesslm.validation import measure_of, track_of
 
 
 def train(
@@ -89,7 +90,8 @@ def train(
     dataset = open_dataset(data)
     # Now, while nothing is made yet: asking for a split checks its hashes.
     for split in ("train", "val"):
-        _ = dataset.splits[split]
+        if not len(dataset.splits[split]):
+            raise InputError(f"{data}: nothing in its split {split}; join the shares of an input (prepare --merge)")
     where, ranks = resolve_device(device), find_ranks(devices, nodes)
     kept = RunFolder.reopen(out, dataset.sha256) if resume else None
     if kept:
@@ -118,12 +120,15 @@ def train(
     model, recipe, started = _begin(recipe, tokenizer, pieces, quiet)
     if kept and kept.initial != started.get("sha256"):
         raise InputError(f"{out}: this run was begun from other weights of {recipe.init.model}; begin it anew")
+    context = int(model.config.max_position_embeddings)
+    if dataset.is_pairs and min(dataset.splits["val"].lengths) > context:
+        raise InputError(f"no pair to validate on fits into a context of {context} tokens; take a longer model.context")
     before = before_this_leg(recipe, dataset)
     module = ChessModule(model, recipe.train, pieces)
     batches = GameBatches(
         dataset.splits["train"],
         recipe.train.batch_tokens,
-        int(model.config.max_position_embeddings),
+        context,
         recipe.train.seed,
         recipe.train.hints,
         recipe.train.max_games,

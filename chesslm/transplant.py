@@ -64,9 +64,10 @@ def start_from(init: InitConfig, shape: ModelConfig, tokenizer: GameTokenizer | 
         seed: of what is drawn.
 
     Raises:
-        InputError: no such model, or it has too few layers or positions.
+        InputError: no such model, it has too few layers or positions, or does more to its logits than a head does.
     """
     source, source_tokenizer = load_source(init.model)
+    _check_head(source, init.model)
     config = copy.deepcopy(source.config)
     layers, positions = int(config.num_hidden_layers), getattr(config, "max_position_embeddings", None)
     if positions is None:
@@ -148,6 +149,15 @@ def body_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """All parameters but those of the embeddings, by name."""
     outside = {id(parameter) for module in embeddings_of(model) for parameter in module.parameters()}
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) not in outside}
+
+
+@torch.no_grad()
+def _check_head(source: PreTrainedModel, name: str) -> None:
+    ids = torch.zeros((1, 1), dtype=torch.long)
+    head: Any = source.get_output_embeddings()
+    own = head(source.eval().base_model(input_ids=ids, use_cache=False)[0])
+    if not torch.allclose(source(input_ids=ids, use_cache=False).logits, own, rtol=1e-3, atol=1e-3):
+        raise InputError(f"{name}: its logits are not those of its head alone (scaled or capped), and would be learned")
 
 
 @torch.no_grad()

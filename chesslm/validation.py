@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from chesslm import boards
+from chesslm.config import TrainConfig
 from chesslm.forks import Forks
 from chesslm.loader import NOT_ASKED, cut_batches, cut_game, pad_rows, targets_of, without
-from chesslm.shards import Split
+from chesslm.shards import Dataset, Split
+from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer, Role, TokenIds, TokenizedGame
 
 TEXT_BATCH = 4096
@@ -26,6 +28,31 @@ CONTINUED_PLIES = 200
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
 """Token ids (B, T) -> logits (B, T, V)."""
+Measure = Callable[[Logits, int], dict[str, float]]
+"""Logits of a model and its context -> figures by name."""
+
+
+def measure_of(dataset: Dataset, settings: TrainConfig) -> Measure:
+    """What is measured on the validation split while training."""
+    split, rows = dataset.splits["val"], settings.val_games
+    if dataset.is_pairs:
+        return lambda logits_of, context: validate_pairs(logits_of, split, rows, context)
+    tokenizer = dataset.any_tokenizer
+    if isinstance(tokenizer, TextTokenizer):
+        return lambda logits_of, context: validate_prose(logits_of, tokenizer, split, rows, context)
+    return lambda logits_of, context: validate(logits_of, tokenizer, split, rows, context)
+
+
+def track_of(dataset: Dataset, settings: TrainConfig) -> Measure | None:
+    """What is followed all along."""
+    if not settings.track:
+        return None
+    if settings.track == "target":
+        split, pairs = dataset.splits["val"], settings.val_games
+        return lambda logits_of, context: score_targets(logits_of, some_pairs(split, pairs, context)).figures()
+    from chesslm.eval.tracking import track_sinks
+
+    return track_sinks(dataset)
 
 
 def validate(
@@ -72,23 +99,29 @@ def spread(total: int, wanted: int) -> list[int]:
     return [i * total // wanted for i in range(wanted)]
 
 
-def validate_prose(logits_of: Logits, split: Split, rows: int, context: int) -> dict[str, float]:
+def validate_prose(
+    logits_of: Logits, tokenizer: TextTokenizer, split: Split, rows: int, context: int
+) -> dict[str, float]:
     """Measure on some rows of a split of text, at even distances: its books stand one behind the other.
 
     Returns:
-        ``val_bits_per_byte``: of the text, so that tokenizers compare, over whole rows within the context.
+        ``val_bits_per_byte``: of the text, so that tokenizers compare, as far as the context goes.
     """
-    sizes = split.table()["bytes"].to_numpy()
-    held = [i for i in spread(len(split), rows) if split.lengths[i] <= context]
-    nats = 0.0
-    for batch in cut_batches(split.lengths[held], TEXT_BATCH):
-        games = [split[i] for i in held[batch]]
+    chosen = spread(len(split), rows)
+    held = [cut_game(split[i], context) for i in chosen]
+    sizes = split.table()["bytes"].to_numpy()[chosen]
+    nats, read = 0.0, 0
+    for size, row, i in zip(sizes, held, chosen, strict=True):
+        whole = len(row) == split.lengths[i]
+        read += int(size) if whole else len(tokenizer.plain.decode(row.ids.tolist()).encode())
+    for batch in cut_batches(np.array(list(map(len, held))), TEXT_BATCH):
+        games = held[batch]
         ids_BT = torch.from_numpy(pad_rows([game.ids for game in games]))
         targets_BT = torch.from_numpy(pad_rows([targets_of(game) for game in games], NOT_ASKED))
         logits_BTV = logits_of(ids_BT)[:, :-1].float()
         loss = F.cross_entropy(logits_BTV.transpose(1, 2), targets_BT[:, 1:], ignore_index=NOT_ASKED, reduction="sum")
         nats += float(loss)
-    return {"val_bits_per_byte": nats / math.log(2) / max(int(sizes[held].sum()), 1)}
+    return {"val_bits_per_byte": nats / math.log(2) / max(read, 1)}
 
 
 @dataclass(frozen=True)

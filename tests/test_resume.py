@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 from odd_games import odd_pgn
-from random_games import write_pgn
+from random_games import random_game, write_pgn
 from test_prepare import all_games, contents
 from test_verify import flip
 
@@ -171,6 +171,17 @@ def test_the_shares_of_an_input_join_to_the_dataset_of_one_run(tmp_path: Path, p
     arguments[-1] = str(tmp_path / "again")
     subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, check=True)
     assert contents(tmp_path / "again") == contents(whole)
+
+
+def test_too_few_games_are_said_of_shares_and_of_what_they_join_to(tmp_path: Path, cli: Cli) -> None:
+    pgn = write_pgn(tmp_path / "two.pgn", [random_game(number, plies=20) for number in range(2)])
+    parts = [ran(pgn, tmp_path / f"part{n}", "--shard", f"{n}/2", "--workers", "1") for n in (1, 2)]
+    ended = cli("prepare", "--merge", *parts, "--out", tmp_path / "merged")
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "2 games left of 2" in ended.err
+    assert not list(tmp_path.glob("merged*"))
+    ended = cli("train", "--data", parts[0], "--out", tmp_path / "model", "--max-steps", "1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "nothing in its split" in ended.err
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_cut_game_alone_in_the_last_share_is_left_out_as_in_one_run(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zstandard
 from conftest import Cli
 from transformers import AutoTokenizer
 
 from chesslm.cli import run
+from chesslm.config import TrainConfig
 from chesslm.errors import InputError
 from chesslm.model import load_model
 from chesslm.shards import SPLITS, open_dataset
@@ -18,6 +20,7 @@ from chesslm.streams import Source
 from chesslm.text import BLOCK_CHARACTERS, prepare_text, read_blocks
 from chesslm.text_tokenizer import CONTEXT
 from chesslm.tokenizer import BOS, EOS, Role
+from chesslm.validation import measure_of
 
 SENTENCE = "the knight saw a house of never and always — “took” the tea, 1.e4 and a naïve rook by the river"
 WORDS = SENTENCE.split()
@@ -109,6 +112,17 @@ def model(dataset: Path) -> Path:
     out = dataset.parent / "model"
     assert run(["train", "--data", str(dataset), "--out", str(out), "--max-steps", "6", *SMALL]) == 0
     return out
+
+
+def test_rows_longer_than_the_context_are_measured_as_far_as_it_goes(dataset: Path) -> None:
+    """A model that finds all tokens alike likely has as many bits a byte, by how few bytes its tokens have."""
+    opened = open_dataset(dataset)
+    measure = measure_of(opened, TrainConfig())
+    size = len(opened.any_tokenizer)
+    whole, cut = (
+        measure(lambda ids: torch.zeros(*ids.shape, size), context)["val_bits_per_byte"] for context in (512, 40)
+    )
+    assert max(opened.splits["val"].lengths) == 512 and cut == pytest.approx(whole, rel=0.1) and cut > 1
 
 
 def test_a_model_learns_prose(model: Path) -> None:

@@ -123,6 +123,15 @@ def test_who_never_ends_is_stopped():
     assert (low, high) == (0, 0.75), "the rule of three over four pairs"
 
 
+def test_who_is_right_and_never_ends_is_wrong():
+    """Spaces behind the target would be no difference if it had ended."""
+    scorer = Knows.of(PAIRS)
+    (space,) = TEXT.plain.encode(" ", add_special_tokens=False).ids
+    endless = replace(scorer, said={source: (*said[:-1], *[space] * 400) for source, said in scorer.said.items()})
+    assert translation(scorer, ScorerStepper(scorer), PAIRS[:4]).metrics["exact"].value == 1
+    assert translation(endless, ScorerStepper(endless), PAIRS[:4]).metrics["exact"].value == 0
+
+
 def test_a_game_alone_has_bits_a_move_and_a_pair_too_long_is_wrong():
     games = [make_pair("uci", random_game(seed, 12), 1) for seed in range(3)]
     scorer = Knows.of(games[:1])

@@ -1,6 +1,7 @@
 """Starting from another model's weights: what is kept is equal, what is made follows its rule."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from conftest import Cli
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from chesslm import hashes
 from chesslm.config import InitConfig, ModelConfig
@@ -180,6 +189,19 @@ def test_a_run_from_another_model_resumes(gpt2: str, tiny_dataset: Path, tmp_pat
     (out / "run/recipe.json").write_text(json.dumps(hashes.with_own(begun | {"initial_sha256": 64 * "0"})))
     ended = cli(*train, "--resume")
     assert (ended.code, ended.err.count("\n")) == (2, 1) and "begun from other weights" in ended.err
+
+
+def test_a_model_that_scales_its_logits_is_no_start(gpt2: str, tiny_dataset: Path, tmp_path: Path, cli: Cli) -> None:
+    """Training takes the head by itself: it would learn a model that this one is not."""
+    config = GraniteConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=600, logits_scaling=8.0, initializer_range=0.5,
+    )  # fmt: skip
+    folder = shutil.copytree(gpt2, tmp_path / "scaled")
+    GraniteForCausalLM(config).save_pretrained(folder)
+    ended = cli("train", "--data", tiny_dataset, "--out", tmp_path / "m", "--max-steps", "1", "--init", folder)
+    assert (ended.code, ended.err.count("\n")) == (2, 1) and "its logits are not those of its head alone" in ended.err
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def of_resamples(value: float, resampled: Floats, n: int, games: int, rate: bool
         games: games that have rows.
         rate: whether it is a rate, for which the rule of three holds at 0 and 1.
     """
-    if rate and value in (0.0, 1.0):
+    if rate and value in (0.0, 1.0) and games > 1:
         return Metric(value, *rule_of_three(value, games), n, resampled, games)
     return Metric(value, *_between(resampled, games), n, resampled, games)
 
@@ -124,7 +124,11 @@ def difference(metric: Metric, other: Metric) -> Metric | None:
     """
     if metric.resampled is None or other.resampled is None:
         return None
-    between = _between(metric.resampled - other.resampled, min(metric.games, other.games))
+    apart = metric.resampled - other.resampled
+    between = _between(apart, min(metric.games, other.games))
+    if metric.value == other.value in (0.0, 1.0) and not apart.any():
+        # Nothing that either failed in, or did, was drawn: that says nothing of how far apart they are.
+        between = None, None
     return Metric(metric.value - other.value, *between, min(metric.n, other.n))
 
 

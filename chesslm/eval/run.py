@@ -188,11 +188,16 @@ def check_outputs(paths: Sequence[Path | None]) -> None:
     """See that results can be written there, so that no measuring is done in vain.
 
     Raises:
-        InputError: a path is a folder, or in a folder that is not there or cannot be written to.
+        InputError: one is there twice, is no file, or in a folder that is not there or cannot be written to.
     """
-    for path in filter(None, paths):
+    given = [path for path in paths if path]
+    if len({path.absolute() for path in given}) < len(given):
+        raise InputError(f"{given[0]} cannot be both results and report; give each a name")
+    for path in given:
         if path.is_dir():
             raise InputError(f"{path} is a folder; give the name of a file")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no regular file; give the name of one")
         try:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass

@@ -41,6 +41,7 @@ class Answer:
         bits, tokens: of the target, <eos> included; None and 0 where the row is longer than the context.
         moves: of the target, as far as it is in the row; 0 where it is none.
         said: the target that was written; None for a game without a source, and where the context is too short.
+        ended: whether it was written to its end, and not broken off.
     """
 
     pair: Pair
@@ -49,11 +50,12 @@ class Answer:
     tokens: int = 0
     moves: int = 0
     said: str | None = None
+    ended: bool = False
 
     @property
     def right(self) -> float:
         """1 where what was said is right."""
-        return float(self.said is not None and check(self.pair.kind, self.pair.source, self.said))
+        return float(self.said is not None and self.ended and check(self.pair.kind, self.pair.source, self.said))
 
     @property
     def moves_right(self) -> tuple[float, float]:
@@ -149,7 +151,7 @@ def _write(stepper: Stepper, text: TextTokenizer, answers: list[Answer], advance
     def write(row: _Row, scores: NDArray[np.float32]) -> None:
         token = int(scores.argmax())
         if token == text.eos or len(row.written) == row.most:
-            row.is_over = True
+            row.is_over, row.answer.ended = True, token == text.eos
             return
         row.written.append(token)
         row.waiting.append(token)

@@ -78,12 +78,15 @@ class Thought:
     def candidates(self) -> tuple[Candidate, ...]:
         """Every legal move and the ``SHOWN`` likeliest of all, likeliest first, each once."""
         self._follow()
-        likeliest: set[Begun] = set()
+        likeliest, named = set[Begun](), set[chess.Move]()
         for written in self._by_probability({*self._written(), *self._legal}):
             if len(likeliest) == SHOWN:
                 break
-            if len(canonical := self._canonical(written)) <= self._room + 1:
+            canonical = self._canonical(written)
+            move = self._notation.parse(self._forks.tokens(canonical), self._board)
+            if len(canonical) <= self._room + 1 and move not in named:
                 likeliest.add(canonical)
+                named |= {move} if move else set()
         moves = likeliest | self._legal.keys()
         self._ask(begun for move in moves for begun in self._open(move) if len(begun) <= self._room)
         return tuple(self.candidate(move) for move in self._by_probability(moves))
@@ -101,10 +104,13 @@ class Thought:
         return Candidate(text, shown, float(np.exp(self._log_probability(written))), illegal)
 
     def _canonical(self, written: Begun) -> Begun:
-        """How the notation spells what is written: without a needless mark, cut into the tokens that it has for it."""
+        """How the notation spells what is written: in the tokens that it has for it, and a legal move by its own name.
+
+        What is illegal has no such name: how SAN marks a move depends on the board after it.
+        """
         tokenizer, tokens = self._forks.tokenizer, self._forks.tokens(written)
         move = self._notation.parse(tokens, self._board)
-        if move and (not self._notation.reads_board or self._board.color_at(move.from_square) == self._board.turn):
+        if move and (not self._notation.reads_board or boards.illegal_kind(self._board, move) is None):
             spelled = tokenizer.spell(move, self._board)
             if self._notation.parse(self._forks.tokens(spelled), self._board) == move:
                 return spelled
