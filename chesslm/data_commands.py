@@ -119,6 +119,9 @@ def generate(
     origins: Annotated[
         list[str] | None, typer.Option("--from", help="PGN whose games make pairs, not random ones.")
     ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Pairs trained on: none with a source or a game of theirs is written.")
+    ] = None,
     seed: Seed = 1,
     workers: Workers = 0,
     executor: Cluster = None,
@@ -131,12 +134,14 @@ def generate(
         if _given(context, "by"):
             raise InputError("--by is for games; pairs come from random ones, or from those of --from PGN")
         made = generate_pairs(
-            out, kind=pairs, games=games, inputs=origins or [], seed=seed, workers=who(workers, executor), quiet=quiet
-        )
+            out, kind=pairs, games=games, inputs=origins or [], exclude=exclude or [], seed=seed,
+            workers=who(workers, executor), quiet=quiet,
+        )  # fmt: skip
         print(f"{out}: {made:,} pairs" + (f"; there were no more games for {games:,}" if made < games else ""))
         return
-    if origins:
-        raise InputError("--from is for pairs; say which with --pairs")
+    for option, given in (("--from", origins), ("--exclude", exclude)):
+        if given:
+            raise InputError(f"{option} is for pairs; say which with --pairs")
     from chesslm.generate import generate
 
     generate(out, games=games, by=by, seed=seed, workers=who(workers, executor), quiet=quiet)

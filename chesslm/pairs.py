@@ -175,6 +175,7 @@ def generate_pairs(
     kind: str,
     games: int,
     inputs: Iterable[str] = (),
+    exclude: Iterable[str] = (),
     seed: int = 1,
     workers: parallel.Workers = 0,
     quiet: bool = False,
@@ -186,6 +187,7 @@ def generate_pairs(
         kind: one of ``KINDS``.
         games: how many; fewer where the inputs have no more.
         inputs: PGNs, whose first games are taken; none: games of random legal moves.
+        exclude: files of pairs of which none shall share its source or its game.
         seed: of prefixes, wordings, and random games.
         workers: who makes them.
         quiet: no progress on stderr.
@@ -204,6 +206,7 @@ def generate_pairs(
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file for JSON lines")
     sources = [Source(where) for where in inputs]
+    left_out = {text for where in exclude for pair in read_pairs(Source(where)) for text in (pair.source, pair.game)}
     found = _of_games(kind, sources, seed, workers) if sources else _of_chance(kind, games, seed, workers)
     with (
         atomic(out) as temporary,
@@ -213,17 +216,17 @@ def generate_pairs(
         closing(found),
     ):
         written = 0
-        for pair in islice(_once_a_game(found), games):
+        for pair in islice(_once_a_game(found, left_out - {""}), games):
             stream.write((json.dumps(asdict(pair), ensure_ascii=False) + "\n").encode())
             written += 1
             advance()
     return written
 
 
-def _once_a_game(pairs: Iterable[Pair]) -> Iterator[Pair]:
+def _once_a_game(pairs: Iterable[Pair], left_out: set[str]) -> Iterator[Pair]:
     seen = set[str]()
     for pair in pairs:
-        if pair.game not in seen:
+        if pair.game not in seen and not {pair.game, pair.source} & left_out:
             seen.add(pair.game)
             yield pair
 

@@ -186,11 +186,20 @@ def named(plain: Any, config: dict[str, Any], source: str) -> TextTokenizer:
 
 
 def tokenizer_file(source: str, name: str) -> Path:
-    """A file of a folder, or of a hub id."""
+    """A file of a folder, or of a hub id.
+
+    Raises:
+        InputError: what is there is a file.
+    """
     if Path(source).is_dir():
         return files.within(Path(source), name)
+    if Path(source).exists():
+        raise InputError("a model is a folder, and this is a file")
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging
 
+    # A line for each of six attempts to reach the hub would stand above ours.
+    logging.set_verbosity_error()
     return Path(hf_hub_download(source, name))
 
 

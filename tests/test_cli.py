@@ -90,6 +90,7 @@ BAD_INPUT: dict[str, tuple[str, str]] = {
     "generate: below a file": ("generate {pgn}/x.pgn --games 1", "no such file or folder"),
     "generate: unknown player": ("generate {dir}/x.pgn --games 1 --by magic", "magic"),
     "generate: a negative number": ("generate {dir}/x.pgn --games -1", "-1|games"),
+    "generate: no folder to be named": ("generate {dir}/no/x.pgn --games 1", r"no/x\.pgn: no such file or folder"),
     "generate: onto a device": ("generate /dev/null --games 1", "/dev/null: no regular file"),
     "generate: more than there can be": ("generate {dir}/x.pgn --games 9999999999999999999", "are the most"),
     "prepare: no day can pass": ("prepare {pgn} --out {dir}/out --since 2025 --until 2024.5", "no game can pass"),

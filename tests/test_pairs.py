@@ -181,6 +181,25 @@ def test_a_file_is_the_same_for_any_number_of_workers_and_comes_from_games(tmp_p
     assert [pair.game for pair in kinds[0]] == [pair.game for pair in kinds[1]]
 
 
+def test_pairs_to_measure_on_share_nothing_with_those_of_training(tmp_path: Path, cli: Cli, tiny_pgn: Path):
+    options = ["--pairs", "english-move", "--workers", "1", "--quiet"]
+    known, new = tmp_path / "known.jsonl", tmp_path / "new.jsonl"
+    assert cli("generate", known, "--games", "400", *options).code == 0
+    assert cli("generate", new, "--games", "60", "--seed", "2", *options).code == 0
+    sources = {pair.source for pair in read_pairs(Source(str(known)))}
+    assert sources & {pair.source for pair in read_pairs(Source(str(new)))}, "random games say the same sentences"
+    assert cli("generate", new, "--games", "60", "--seed", "2", "--exclude", known, *options).code == 0
+    pairs = list(read_pairs(Source(str(new))))
+    assert len(pairs) == 60 and not sources & {pair.source for pair in pairs}
+    # Of whole games, which have no source, those are left out that are there.
+    options = ["--pairs", "uci", "--from", tiny_pgn, "--workers", "1", "--quiet"]
+    assert "100 pairs" in cli("generate", known, "--games", "100", *options).out
+    assert (
+        "140 pairs; there were no more games"
+        in cli("generate", new, "--games", "500", "--exclude", known, *options).out
+    )
+
+
 @pytest.fixture(scope="module")
 def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pairs of all kinds from the same games, some of them twice."""
@@ -258,6 +277,8 @@ def test_a_long_pair_is_left_out_and_a_long_game_is_cut_after_a_move():
         (["generate", "out", "--pairs", "uci-san", "--games", "0"], "ask for at least one game"),
         (["generate", "out", "--pairs", "uci-san", "--games", "2", "--by", "random"], "--by is for games"),
         (["generate", "out", "--games", "2", "--from", "x.pgn"], "--from is for pairs"),
+        (["generate", "out", "--games", "2", "--exclude", "x.jsonl"], "--exclude is for pairs"),
+        (["generate", "out", "--pairs", "uci", "--games", "2", "--exclude", "no.jsonl"], "no such file"),
         (["generate", "out", "--pairs", "uci-san", "--games", "2", "--from", "no.pgn"], "no such file"),
         (["prepare", "--pairs", "bad.jsonl", "--out", "out"], "line 2 is no pair; make pairs with"),
         (["prepare", "--pairs", "kind.jsonl", "--out", "out"], "line 1 is no pair of a known kind"),

@@ -212,6 +212,7 @@ def test_a_model_that_scales_its_logits_is_no_start(gpt2: str, tiny_dataset: Pat
         (["--init", "gpt2", "--set", "model.context=700"], "say --set model.context=600"),
         (["--init", "gpt2", "--freeze", "head"], "init.freeze is one of"),
         (["--init", "gpt2", "--set", "init.embeddings=best"], "init.embeddings is one of"),
+        (["--init", __file__], "a model is a folder, and this is a file"),
         (["--init", "missing.gguf"], "missing.gguf: no such file"),
         (["--freeze", "body"], "name it with --init"),
     ],
