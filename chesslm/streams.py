@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import chess.pgn
 
 from chesslm import files
-from chesslm.errors import FailureError, InputError
+from chesslm.errors import FailureError, InputError, first_line
 
 BLOCK_BYTES = 1 << 13
 """Read at once."""
@@ -123,8 +123,10 @@ class Source:
             import fsspec
 
             return fsspec.open(self.where, "rb").open()  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
-        except FileNotFoundError:
-            raise InputError(f"{self.where}: no such file") from None
+        except FileNotFoundError as error:
+            # fsspec's word for a server that does not answer, too.
+            why = f"cannot be reached ({first_line(error.__cause__)})" if error.__cause__ else "no such file"
+            raise InputError(f"{self.where}: {why}") from None
         except (OSError, ValueError, ImportError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise InputError(f"{self.where}: cannot be opened ({why})") from error

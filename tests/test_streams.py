@@ -189,6 +189,7 @@ def test_missing_files_folders_and_unknown_protocols_are_refused(tmp_path: Path)
         (str(tmp_path / "none.pgn"), "no such file"),
         (str(tmp_path), "directory"),
         ("memory://none.pgn", "no such file"),
+        ("http://127.0.0.1:9/x.pgn", "cannot be reached"),
         ("nosuch://x.pgn", "cannot be opened"),
     ):
         with pytest.raises(InputError, match=message):
