@@ -17,11 +17,12 @@ import lightning as L
 import torch
 
 from chesslm import files
+from chesslm.config import TrainConfig
 from chesslm.errors import DivergedError, InputError
 from chesslm.progress import Line
 from chesslm.run import RunFolder
 from chesslm.shards import Dataset
-from chesslm.validation import Measure
+from chesslm.validation import Measure, score_targets, some_pairs
 
 if TYPE_CHECKING:
     from chesslm.module import ChessModule
@@ -33,6 +34,18 @@ HIGH_NATS, HIGH_ROWS = 2.0, 5
 
 SUMS = ("loss", "tokens", "moves", "seconds")
 """What is summed up from one row of the log to the next."""
+
+
+def track_of(dataset: Dataset, settings: TrainConfig) -> Measure | None:
+    """What is followed all along."""
+    if not settings.track:
+        return None
+    if settings.track == "target":
+        split, pairs = dataset.splits["val"], settings.val_games
+        return lambda logits_of, context: score_targets(logits_of, some_pairs(split, pairs, context)).figures()
+    from chesslm.eval.tracking import track_sinks
+
+    return track_sinks(dataset)
 
 
 def is_finite(module: torch.nn.Module) -> bool:

@@ -44,13 +44,13 @@ from chesslm.model import (
 from chesslm.module import ChessModule
 from chesslm.provenance import before_this_leg, describe, revision
 from chesslm.ranks import Ranks, find_ranks
-from chesslm.recorder import Recorder, ended_by, writer_of
+from chesslm.recorder import Recorder, ended_by, track_of, writer_of
 from chesslm.run import RunFolder
 from chesslm.shards import open_dataset
 from chesslm.spelling import pieces_of
 from chesslm.text_tokenizer import TextTokenizer
 from chesslm.tokenizer import GameTokenizer
-from chesslm.validation import measure_of, track_of
+from chesslm.validation import measure_of
 
 
 def train(

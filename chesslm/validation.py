@@ -43,18 +43,6 @@ def measure_of(dataset: Dataset, settings: TrainConfig) -> Measure:
     return lambda logits_of, context: validate(logits_of, tokenizer, split, rows, context)
 
 
-def track_of(dataset: Dataset, settings: TrainConfig) -> Measure | None:
-    """What is followed all along."""
-    if not settings.track:
-        return None
-    if settings.track == "target":
-        split, pairs = dataset.splits["val"], settings.val_games
-        return lambda logits_of, context: score_targets(logits_of, some_pairs(split, pairs, context)).figures()
-    from chesslm.eval.tracking import track_sinks
-
-    return track_sinks(dataset)
-
-
 def validate(
     logits_of: Logits, tokenizer: GameTokenizer, split: Split, games: int, context: int, seed: int = 0
 ) -> dict[str, float]:

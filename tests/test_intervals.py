@@ -46,14 +46,6 @@ def test_one_game_has_no_spread() -> None:
     assert (never.low, never.high) == (None, None)
 
 
-def test_two_that_never_fail_are_not_known_to_be_alike() -> None:
-    ones, some = np.ones(intervals.RESAMPLES), np.linspace(0.4, 0.6, intervals.RESAMPLES)
-    perfect = intervals.of_resamples(1.0, ones, 50, 5, rate=True)
-    assert intervals.difference(perfect, perfect) == Metric(0.0, None, None, 50)
-    other = intervals.of_resamples(0.5, some, 50, 5, rate=True)
-    assert (alike := intervals.difference(other, other)) and (alike.low, alike.high) == (0.0, 0.0)
-
-
 def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
     """An average over twenty items with a row each: a resample that has them all has them all alike."""
     bootstrap = Bootstrap(20, seed=1)

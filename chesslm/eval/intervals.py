@@ -124,11 +124,7 @@ def difference(metric: Metric, other: Metric) -> Metric | None:
     """
     if metric.resampled is None or other.resampled is None:
         return None
-    apart = metric.resampled - other.resampled
-    between = _between(apart, min(metric.games, other.games))
-    if metric.value == other.value in (0.0, 1.0) and not apart.any():
-        # Nothing that either failed in, or did, was drawn: that says nothing of how far apart they are.
-        between = None, None
+    between = _between(metric.resampled - other.resampled, min(metric.games, other.games))
     return Metric(metric.value - other.value, *between, min(metric.n, other.n))
 
 
