@@ -162,6 +162,17 @@ def test_a_move_is_named_once_however_it_may_be_spelled(notation: str) -> None:
     assert mate.probability < 0.1
 
 
+@pytest.mark.parametrize("notation", ["san", "pgn-char"])
+def test_an_illegal_move_is_named_as_it_was_written(notation: str) -> None:
+    """No queen goes from d1 to f5 here, where a pawn stands: by the rules of SAN that would be another word, Qxf5."""
+    model, board = taught(notation, "e2e4 f7f5 d1f5", ("e4", "f5", "Qf5")), board_after("e2e4 f7f5")
+    choice = ModelPlayer(model).choose(board)
+    assert choice.raw[0].text == "Qf5" and choice.raw[0].illegal and choice.raw[0].probability > 0.9
+    first, *others = choice.candidates
+    assert (first.text, first.move, first.probability) == ("Qf5", choice.raw[0].move, choice.raw[0].probability)
+    assert not any(each.text == "Qf5" or (first.move and each.move == first.move) for each in others)
+
+
 @pytest.mark.parametrize(
     ("headers", "told"),
     [
