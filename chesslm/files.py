@@ -33,8 +33,7 @@ def atomic(path: Path) -> Iterator[Path]:
         InputError: the folder is missing or cannot be written, or what is there is no file, such as ``/dev/stdout``.
         FailureError: the disk is full.
     """
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; give the name of a file")
+    check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -48,6 +47,18 @@ def atomic(path: Path) -> Iterator[Path]:
         raise explain(OSError(error.errno, error.strerror) if own else error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """See that nothing else than a file would be replaced.
+
+    Raises:
+        InputError: a folder is there, or a device such as ``/dev/stdout``.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: no regular file; give the name of a file")
 
 
 def explain(error: OSError, path: Path) -> Exception:

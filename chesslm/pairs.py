@@ -206,7 +206,9 @@ def generate_pairs(
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file for JSON lines")
     sources = [Source(where) for where in inputs]
-    left_out = {text for where in exclude for pair in read_pairs(Source(where)) for text in (pair.source, pair.game)}
+    left_out = {
+        text for where in exclude for pair in read_pairs(Source(where)) for text in (pair.source, pair.game) if text
+    }
     found = _of_games(kind, sources, seed, workers) if sources else _of_chance(kind, games, seed, workers)
     with (
         atomic(out) as temporary,
@@ -216,7 +218,7 @@ def generate_pairs(
         closing(found),
     ):
         written = 0
-        for pair in islice(_once_a_game(found, left_out - {""}), games):
+        for pair in islice(_once_a_game(found, left_out), games):
             stream.write((json.dumps(asdict(pair), ensure_ascii=False) + "\n").encode())
             written += 1
             advance()

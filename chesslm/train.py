@@ -121,7 +121,7 @@ def train(
     if kept and kept.initial != started.get("sha256"):
         raise InputError(f"{out}: this run was begun from other weights of {recipe.init.model}; begin it anew")
     context = int(model.config.max_position_embeddings)
-    if dataset.is_pairs and min(dataset.splits["val"].lengths) > context:
+    if dataset.is_pairs and dataset.splits["val"].lengths.min() > context:
         raise InputError(f"no pair to validate on fits into a context of {context} tokens; take a longer model.context")
     before = before_this_leg(recipe, dataset)
     module = ChessModule(model, recipe.train, pieces)

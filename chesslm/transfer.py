@@ -195,8 +195,9 @@ def run_cell(folder: Path, cell: Cell, study: Study, threads: int | None, device
         torch.set_num_threads(threads)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not (folder / "chesslm.json").is_file():
-        begun = recipe_file(folder).is_file()
-        if begun and not _is_recipe(files.read_json(recipe_file(folder))["recipe"], cell, study):
+        kept = recipe_file(folder)
+        begun = kept.is_file()
+        if begun and not _is_recipe(files.read_json(kept)["recipe"], cell, study):
             raise InputError(f"{folder} was begun with another recipe; give the changed study an --out of its own")
         if not begun and folder.exists():
             shutil.rmtree(folder)

@@ -194,10 +194,7 @@ def check_outputs(paths: Sequence[Path | None]) -> None:
     if len({path.absolute() for path in given}) < len(given):
         raise InputError(f"{given[0]} cannot be both results and report; give each a name")
     for path in given:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; give the name of a file")
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no regular file; give the name of one")
+        files.check_file(path)
         try:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass

@@ -31,13 +31,19 @@ def with_pieces(true: chess.Board, pieces: Codes) -> chess.Board:
     king = true.king(true.turn)
     if board.king(true.turn) is None and king is not None:
         board.set_piece_at(king, chess.Piece(chess.KING, true.turn))
+    keep_rights(board, true)
+    return board
+
+
+def keep_rights(board: chess.Board, true: chess.Board) -> None:
+    """Give a board the castling rights and the en passant of the true one, as far as its pieces allow them."""
     board.castling_rights = true.castling_rights
     board.castling_rights = board.clean_castling_rights()
+    board.ep_square = None
     if true.ep_square is not None:
         passed = true.ep_square + (-8 if true.turn else 8)
         if board.piece_at(passed) == chess.Piece(chess.PAWN, not true.turn) and not board.piece_at(true.ep_square):
             board.ep_square = true.ep_square
-    return board
 
 
 def legal_on(board: chess.Board, move: chess.Move) -> bool:

@@ -13,6 +13,7 @@ import chess
 from chesslm import boards
 from chesslm.errors import InputError
 from chesslm.inside.activations import capture
+from chesslm.inside.counterfactual import keep_rights
 from chesslm.inside.edits import Editor, erased
 from chesslm.inside.probe import BoardProbe
 from chesslm.inside.truths import letters
@@ -96,11 +97,9 @@ class Mind:
         square = chess.parse_square(name)
         codes = boards.to_codes(board.move_stack)
         ideas = erased(self.loaded, self.probe, self.editor, codes, square, SHOWN)
-        board = board.copy(stack=False)
+        true, board = board, board.copy(stack=False)
         board.remove_piece_at(square)
-        board.castling_rights = board.clean_castling_rights()
-        if board.ep_square is not None and board.piece_at(board.ep_square + (-8 if board.turn else 8)) is None:
-            board.ep_square = None
+        keep_rights(board, true)
         moves = [chess.Move.from_uci(idea.move) if idea.move else None for idea in ideas]
         candidates = [
             Candidate(idea.text, move, idea.probability, boards.illegal_kind(board, move))

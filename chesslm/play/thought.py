@@ -78,15 +78,15 @@ class Thought:
     def candidates(self) -> tuple[Candidate, ...]:
         """Every legal move and the ``SHOWN`` likeliest of all, likeliest first, each once."""
         self._follow()
-        likeliest, named = set[Begun](), set[chess.Move]()
+        likeliest, named = set[Begun](), set[chess.Move | None]()
         for written in self._by_probability({*self._written(), *self._legal}):
             if len(likeliest) == SHOWN:
                 break
             canonical = self._canonical(written)
             move = self._notation.parse(self._forks.tokens(canonical), self._board)
-            if len(canonical) <= self._room + 1 and move not in named:
+            if len(canonical) <= self._room + 1 and (move is None or move not in named):
                 likeliest.add(canonical)
-                named |= {move} if move else set()
+                named.add(move)
         moves = likeliest | self._legal.keys()
         self._ask(begun for move in moves for begun in self._open(move) if len(begun) <= self._room)
         return tuple(self.candidate(move) for move in self._by_probability(moves))
